@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * log.h -- everything mtvg says. Slow domain only, but for log_raw().
+ * Lines go to the log (stderr, --log-fd, --log-file) with Valgrind's prefixes, one write(2) a line,
+ * so that lines of several threads and processes don't mix. A failed write is remembered and said
+ * once on stderr at exit. */
+#ifndef MT_LOG_H
+#define MT_LOG_H
+
+#include "base/base.h"
+
+#include <stdarg.h>
+
+/* Opens the log as the options ask (--log-file with %p %q{VAR} %% expanded, --log-fd). The fd is moved
+ * high and is close-on-exec. On failure prints one line and exits 1. */
+void log_init(void);
+
+/* "==PID== text": for users; dropped with -q unless important (mt_umsg_always). */
+void mt_umsg(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void mt_umsg_always(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* "--PID-- text": with -v only. */
+void mt_vmsg(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* "mtvg: text" to stderr, then exit(code). For bad input, before the guest runs. */
+_Noreturn void mt_die(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Debug channels: --debug=jit:2,signal:1 or --debug=all:1. One per module family. */
+enum LogChannel {
+    LOG_GUEST, LOG_ASPACE, LOG_ELF, LOG_JIT, LOG_CHAIN, LOG_SMC, LOG_SCHED, LOG_THREAD,
+    LOG_SYSCALL, LOG_SIGNAL, LOG_TOOL, LOG_NCHANNELS
+};
+extern u8 mt_debug_level[LOG_NCHANNELS];
+extern const char *const mt_debug_names[LOG_NCHANNELS];
+void log_debug(enum LogChannel c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define MT_DEBUG(c, level, ...)                              \
+    do {                                                     \
+        if (MT_UNLIKELY(mt_debug_level[c] >= (level))) {     \
+            log_debug(c, __VA_ARGS__);                       \
+        }                                                    \
+    } while (0)
+
+/* Async-signal-safe: writes the bytes to the log fd. */
+void log_raw(const char *s, size_t n);
+
+/* The log's file descriptor (hidden from the guest). */
+int log_fd(void);
+
+/* In a fork's child: the new pid goes into the prefix; a --log-file with %p is reopened. */
+void log_after_fork_child(void);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * cpu.h -- the state of a guest thread's processor, as generated code and assembly see it.
+ * Owner: the thread itself; nobody else reads or writes it, but `pending`, which others set.
+ * Offsets are used by generated code (%fs:disp32) and by src/jit/entry.S through cpu_offsets.h. */
+#ifndef MT_CPU_H
+#define MT_CPU_H
+
+#include "base/base.h"
+
+enum {
+    MT_RAX, MT_RCX, MT_RDX, MT_RBX, MT_RSP, MT_RBP, MT_RSI, MT_RDI,
+    MT_R8, MT_R9, MT_R10, MT_R11, MT_R12, MT_R13, MT_R14, MT_R15,
+    MT_NGPR
+};
+
+struct Thread;
+
+typedef struct CpuState {
+    /* Exact guest state while translated code does not run. */
+    u64 gpr[MT_NGPR]; /* hardware numbering */
+    u64 rip;
+    u64 rflags;
+    u64 fs_base; /* the guest's FS base; the host's GS base while the thread runs (D1) */
+    u64 gs_base; /* the guest's GS base, used by longer sequences only */
+
+    /* Scratch for generated code; meaningful only inside one guest instruction's sequence. */
+    u64 slot[8]; /* 0: spilled rcx at indirect branches, 1: their target; others free */
+
+    /* How translated code was left: see entry.h. */
+    u64 exit_arg;
+
+    /* The host's stack pointer to return to when translated code is left. */
+    u64 host_rsp;
+
+    /* Nonzero: leave translated code / do not enter it / do not start a system call. A set of
+     * MT_PEND_* bits, set by this thread's signal handler or by other threads (then kicked). */
+    u32 pending;
+
+    /* Guest vector and x87 state, XSAVE standard format, 64-byte aligned, mt_xsave.size bytes.
+     * Valid only while xstate_saved. */
+    u32 xstate_saved;
+    void *xsave;
+
+    struct Thread *thread; /* everything that generated code needn't reach */
+    u64 counters[8];       /* for tools' inline code; summed at thread exit */
+    u64 quantum;           /* sequential mode: blocks left in this quantum */
+    u64 edge_hint;
+} CpuState;
+
+#define MT_PEND_SIGNAL 1u /* the thread's pending signal slot is full */
+#define MT_PEND_WORLD 2u  /* the world is asked to stop */
+#define MT_PEND_EXIT 4u   /* the thread shall exit (exit_group, exec by another thread) */
+#define MT_PEND_RCU 8u    /* somebody waits for a grace period */
+
+extern __thread CpuState mt_cpu __attribute__((tls_model("local-exec"), aligned(64)));
+
+/* Saves/restores the guest's vector and x87 state (D5); both are idempotent. */
+void cpu_xstate_save(void);
+void cpu_xstate_restore(void);
+
+typedef struct XsaveInfo {
+    u32 size; /* bytes of the standard-format area for `mask` */
+    u64 mask; /* components saved: XCR0 less PKRU */
+} XsaveInfo;
+extern XsaveInfo mt_xsave;
+
+/* Fills mt_xsave by CPUID; call once, first. */
+void cpu_init(void);
+
+/* Gives the calling thread an xsave area holding the initial state. 0 or -ENOMEM. */
+int cpu_thread_init(void);
+void cpu_thread_fini(void);
+
+/* Sets the guest's FS base in mt_cpu and the host's GS base to it. 0 or -EPERM (non-canonical). */
+int cpu_set_fs_base(u64 base);
+
+#endif

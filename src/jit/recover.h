@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * recover.h -- what a host signal handler asks the translator. Signal-safe; general registers only. */
+#ifndef MT_RECOVER_H
+#define MT_RECOVER_H
+
+#include "base/base.h"
+
+#include <sys/ucontext.h>
+
+typedef enum HostWhere {
+    WHERE_RUNTIME,   /* C code, or assembly that needs no care */
+    WHERE_CACHE,     /* in translated code: guest state can be recovered */
+    WHERE_ENTERING,  /* between the last check of `pending` and translated code */
+    WHERE_SYSCALL,   /* between the last check of `pending` and a guest system call's `syscall`
+                        instruction, that included */
+} HostWhere;
+
+HostWhere recover_where(u64 host_pc);
+
+/* WHERE_CACHE: writes the exact guest registers, rip and rflags at the interruption into mt_cpu and
+ * copies the frame's vector state to mt_cpu.xsave (xstate_saved = 1), then changes uc so that the
+ * handler returns into the run loop. For a synchronous signal mt_cpu.rip is the faulting
+ * instruction's address (int3: the address behind it). */
+void recover_leave_cache(ucontext_t *uc);
+
+/* WHERE_ENTERING, WHERE_SYSCALL: changes uc so that the thread goes back to the run loop with guest
+ * state as in mt_cpu (nothing has been done yet). */
+void recover_abort(ucontext_t *uc);
+
+#endif

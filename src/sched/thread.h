@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * thread.h -- guest threads as the runtime knows them. */
+#ifndef MT_THREAD_H
+#define MT_THREAD_H
+
+#include "base/base.h"
+#include "guest/cpu.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <sys/ucontext.h>
+
+/* The kernel's view of a signal mask: 64 bits, bit (sig-1). */
+typedef u64 SigMask;
+#define SIG_BIT(sig) (1ull << ((sig)-1))
+
+typedef struct GuestAltStack {
+    u64 sp;
+    u32 flags; /* SS_* as the guest gave them */
+    u64 size;
+} GuestAltStack;
+
+/* The one signal that the runtime may hold for a thread (ARCHITECTURE.md, D7).
+ * Written by the thread's own host handler, read by its run loop. */
+typedef struct PendingSignal {
+    siginfo_t info;
+    volatile bool full;
+    bool synchronous; /* raised by the guest instruction at cpu.rip: never blocked or queued */
+    u64 trapno, err, cr2; /* for the guest's sigcontext */
+} PendingSignal;
+
+/* What the run loop must do before guest code runs on. Set in syscalls, read in the run loop. */
+typedef struct Thread {
+    /* immutable after start */
+    CpuState *cpu;
+    pid_t tid;         /* kernel thread id, the guest's gettid() */
+    pid_t tgid;
+    pthread_t host;
+    bool is_main;
+    void *host_altstack;
+
+    /* own thread only */
+    SigMask sigmask;        /* the guest's signal mask (the host's is the same, less the kick) */
+    SigMask saved_sigmask;  /* sigsuspend, ppoll...: mask to put into the signal frame */
+    bool saved_sigmask_valid;
+    GuestAltStack altstack;
+    PendingSignal pending;
+    u64 clear_child_tid;
+    bool exiting;           /* the run loop ends */
+    int exit_code;
+    bool in_syscall;        /* rip is behind a system call that has just been done */
+    i64 syscall_nr;
+    void *tool_data;
+    void *syscall_restart;
+    pid_t vfork_parent_tid;
+    bool is_vfork_child;    /* runs in the parent's memory until exec or exit */
+
+    /* guarded by the thread list's lock */
+    struct Thread *next, *prev;
+
+    /* world lock, RCU: see world.h */
+    _Alignas(64) _Atomic u32 world_state;
+    _Atomic u32 futex;
+} Thread;
+
+static inline Thread *thread_self(void)
+{
+    return mt_cpu.thread;
+}
+
+/* Leaves translated code at once if the thread runs it: sets bits in its cpu->pending, then sends
+ * the kick signal. Any thread, any time; world.c and signal.c only. */
+void thread_kick(Thread *t, u32 pend_bits);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * world.h -- the big lock (a read/write lock, or one exclusive lock in sequential mode) and RCU.
+ * A thread is INSIDE while it runs translated code or touches the translator's shared structures,
+ * OUTSIDE otherwise (in particular in every system call that may block). */
+#ifndef MT_WORLD_H
+#define MT_WORLD_H
+
+#include "base/base.h"
+#include "sched/thread.h"
+
+typedef struct WorldConfig {
+    bool parallel;        /* false: one thread inside at a time */
+    int fair;             /* FAIR_* */
+    u64 quantum;          /* sequential: blocks */
+    bool seeded;          /* --sched-seed: hand-overs and quantum lengths come from `seed` */
+    u64 seed;
+    void (*kick)(Thread *t, u32 pend_bits); /* makes a thread leave translated code soon */
+} WorldConfig;
+
+/* Once; 0 or -errno (membarrier is registered here; falls back to fences where it is missing). */
+int world_init(const WorldConfig *c);
+
+/* A new thread, before its first world_enter(); and its end (it must be OUTSIDE). Both maintain the
+ * list of threads (lock: world_threads_lock) and the RCU registration. */
+void world_attach(Thread *t);
+void world_detach(Thread *t);
+
+/* Becomes INSIDE / OUTSIDE. Reader side: no shared line is written, no fence instruction; an RCU
+ * read-side section lasts from enter to leave. enter waits while the world is stopped. Sequential
+ * mode: enter takes the exclusive lock in order of arrival, leave gives it away. */
+void world_enter(Thread *t);
+void world_leave(Thread *t);
+
+/* INSIDE, called by the run loop when cpu->pending has MT_PEND_WORLD or MT_PEND_RCU: leaves, lets
+ * others go on, enters again; clears those bits. */
+void world_safepoint(Thread *t);
+
+/* Sequential mode: the quantum is used up (called by the run loop when cpu->quantum ran out). */
+void world_quantum_end(Thread *t);
+
+/* Stops the world: on return every other attached thread is OUTSIDE and stays so until
+ * world_resume(). Caller INSIDE or OUTSIDE (it is left as it was by world_resume). Nested calls by
+ * the same thread count. */
+void world_stop(Thread *t);
+void world_resume(Thread *t);
+
+/* Waits for an RCU grace period, kicking threads out of translated code. Caller OUTSIDE. */
+void world_synchronize(Thread *t);
+
+/* Calls fn for each attached thread, the world being stopped or the list lock taken. */
+void world_foreach_thread(void (*fn)(Thread *, void *), void *arg);
+u32 world_thread_count(void);
+
+/* fork: parent calls before/after with the world stopped; the child's thread list is only itself. */
+void world_before_fork(Thread *t);
+void world_after_fork_parent(Thread *t);
+void world_after_fork_child(Thread *t);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * signal.h -- signals: host handlers, the guest's dispositions, delivery (see docs/SIGNALS.md). */
+#ifndef MT_SIGNAL_H
+#define MT_SIGNAL_H
+
+#include "base/base.h"
+#include "sched/thread.h"
+
+/* The guest's view of one action, as the kernel's struct sigaction on x86-64. */
+typedef struct GuestSigaction {
+    u64 handler; /* 0 SIG_DFL, 1 SIG_IGN */
+    u64 flags;
+    u64 restorer;
+    SigMask mask;
+} GuestSigaction;
+
+/* The runtime's own kick signal; the guest may neither block nor catch it (documented). */
+#define MT_SIG_KICK 64
+
+/* Once, in the main thread, before the guest runs: installs host handlers, takes over inherited
+ * dispositions and mask. */
+void signal_init(Thread *main_thread);
+
+/* Each host thread: alternate stack for host handlers; and the reverse. */
+int signal_thread_init(Thread *t);
+void signal_thread_fini(Thread *t);
+
+/* Run loop, slow domain, outside the world lock: delivers the thread's pending signal, if full:
+ * pushes a frame and sets mt_cpu to the handler, or does the default action (which may not return).
+ * Afterwards the host mask is the guest's mask again. `restart_ok`: see sys_dispatch. */
+void signal_deliver(Thread *t);
+
+/* A synchronous signal made by the runtime (invalid code, fetch fault, emulated instruction): fills
+ * the pending slot as the kernel would for a fault at mt_cpu.rip. */
+void signal_raise_sync(Thread *t, int sig, int si_code, u64 si_addr, u64 trapno, u64 err);
+
+/* rt_sigreturn: reads the frame at mt_cpu.gpr[RSP] and sets mt_cpu and the xsave area. */
+i64 signal_return(Thread *t);
+
+/* Sets the guest's mask: t->sigmask and the host's. */
+void signal_set_mask(Thread *t, SigMask m);
+
+/* Child of clone: copies or shares (CLONE_SIGHAND) dispositions; all threads of a process share. A
+ * fork's child has its own copy by nature. CLONE_CLEAR_SIGHAND resets handlers. */
+void signal_clear_handlers(void);
+
+/* execve of a native program: host dispositions must be what the guest's are (the runtime's own
+ * handlers become SIG_DFL by exec; ignored stay ignored); the host's mask is the guest's. Called just
+ * before, undone after a failed exec. */
+void signal_before_exec(Thread *t);
+void signal_after_failed_exec(Thread *t);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sys.h -- guest system calls.
+ * Every call is a row of syscalls.def: number, name, kind. The run loop calls sys_dispatch() in the
+ * slow domain for whatever the fast path (sched/fastpath.c) does not do itself. */
+#ifndef MT_SYS_H
+#define MT_SYS_H
+
+#include "base/base.h"
+#include "sched/thread.h"
+
+/* How a system call is done; column `kind` of syscalls.def. */
+typedef enum SysKind {
+    SYS_UNKNOWN, /* no row: passed through, one warning */
+    SYS_PASS,    /* straight to the kernel; may block; fast path */
+    SYS_FDS,     /* same, but takes a file descriptor that could be one of ours: args named in the
+                    row are checked against the hidden range first (fast path does it inline) */
+    SYS_HANDLED, /* a C function */
+    SYS_ENOSYS,  /* refused */
+} SysKind;
+
+/* a[0..5] are the arguments; returns the result for rax, or one of the values below. */
+typedef i64 (*SysHandler)(Thread *t, const u64 a[6]);
+
+typedef struct SysRow {
+    const char *name;
+    u8 kind;
+    u8 fd_args; /* SYS_FDS: bit i: argument i is a file descriptor */
+    SysHandler handler;
+} SysRow;
+
+#define MT_SYS_MAX 512
+extern const SysRow mt_sys_table[MT_SYS_MAX];
+
+/* Results outside the kernel's errno range. */
+#define MT_SYS_RESTART (-0x10001) /* nothing done, a signal is pending: deliver it, then again */
+#define MT_SYS_STATE_SET (-0x10002) /* mt_cpu holds the complete new state (sigreturn) */
+#define MT_SYS_EXIT (-0x10003) /* the thread ends: thread->exiting is set */
+
+/* Does the call that mt_cpu describes (rip = behind the syscall instruction) and updates mt_cpu
+ * (rax, rcx, r11, rip). Slow domain; thread outside the world lock unless a handler enters it. */
+void sys_dispatch(Thread *t);
+
+/* The one way to do a host system call for the guest that may block: not begun if a signal is
+ * pending (MT_SYS_RESTART), interrupted by one without a gap. In src/sys/sys_window.S. */
+i64 sys_window(u64 nr, const u64 a[6], const volatile u32 *pending);
+extern const char sys_window_begin[], sys_window_insn[], sys_window_end[], sys_window_abort[];
+
+/* Host system call without that (never blocks long, or not on behalf of the guest): -errno. */
+i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
+
+/* Hidden descriptors: the runtime's own fds live at the top of the fd space. */
+#define MT_FD_HIDDEN_COUNT 16
+bool fd_is_hidden(int fd);
+/* Moves a descriptor into the hidden range (close-on-exec); closes the old one. New fd or -errno. */
+int fd_hide(int fd);
+void fd_unhide_close(int fd);
+/* Lowest hidden number; the guest's RLIMIT_NOFILE as it sees it does not change. */
+extern int mt_fd_hidden_lo;
+
+/* Families (each in its own file, prototypes generated from syscalls.def). */
+#define SYS_ROW_PASS(nr, name)
+#define SYS_ROW_FDS(nr, name, mask)
+#define SYS_ROW_HANDLED(nr, name) i64 sys_##name(Thread *t, const u64 a[6]);
+#define SYS_ROW_ENOSYS(nr, name)
+#include "sys/syscalls.def"
+
+/* Provided by sched (upward calls by name; declared here so that sys needs no header of sched's run
+ * loop). Thread and process creation: clone.c. */
+i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, int exit_signal);
+i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal);
+i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal);
+_Noreturn void sched_exit_group(Thread *t, int code);
+/* Dies of `sig` with its default action (core limits apply), after the end-of-run reports. */
+_Noreturn void sched_die_of_signal(Thread *t, int sig);
+
+#endif
