@@ -22,7 +22,7 @@ typedef u64 GuestAddr;
 
 #define MT_PAGE_SIZE 4096ul
 #define MT_PAGE_MASK (~(MT_PAGE_SIZE - 1))
-#define MT_PAGE_DOWN(x) ((u64)(x) & MT_PAGE_MASK)
+#define MT_PAGE_DOWN(x) ((u64)(x)&MT_PAGE_MASK)
 #define MT_PAGE_UP(x) (((u64)(x) + MT_PAGE_SIZE - 1) & MT_PAGE_MASK)
 #define MT_ALIGN_UP(x, a) (((u64)(x) + (a)-1) & ~((u64)(a)-1))
 #define MT_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -32,13 +32,15 @@ typedef u64 GuestAddr;
 
 /* Prints thread, guest PC, module and how to report it, then dumps core. */
 _Noreturn void mt_assert_failed(const char *expr, const char *file, int line);
+/* Gives mt_assert_failed() the calling thread's guest PC; set once at start, must be signal-safe. */
+extern u64 (*mt_assert_guest_pc)(void);
 
 /* Stays on in release builds. Nothing that a guest does may make one fire. */
-#define MT_ASSERT(e)                                       \
-    do {                                                   \
-        if (MT_UNLIKELY(!(e))) {                           \
-            mt_assert_failed(#e, __FILE__, __LINE__);      \
-        }                                                  \
+#define MT_ASSERT(e)                                  \
+    do {                                              \
+        if (MT_UNLIKELY(!(e))) {                      \
+            mt_assert_failed(#e, __FILE__, __LINE__); \
+        }                                             \
     } while (0)
 
 #ifdef MT_DEBUG_BUILD

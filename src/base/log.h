@@ -24,24 +24,53 @@ _Noreturn void mt_die(int code, const char *fmt, ...) __attribute__((format(prin
 
 /* Debug channels: --debug=jit:2,signal:1 or --debug=all:1. One per module family. */
 enum LogChannel {
-    LOG_GUEST, LOG_ASPACE, LOG_ELF, LOG_JIT, LOG_CHAIN, LOG_SMC, LOG_SCHED, LOG_THREAD,
-    LOG_SYSCALL, LOG_SIGNAL, LOG_TOOL, LOG_NCHANNELS
+    LOG_GUEST,
+    LOG_ASPACE,
+    LOG_ELF,
+    LOG_JIT,
+    LOG_CHAIN,
+    LOG_SMC,
+    LOG_SCHED,
+    LOG_THREAD,
+    LOG_SYSCALL,
+    LOG_SIGNAL,
+    LOG_TOOL,
+    LOG_NCHANNELS
 };
 extern u8 mt_debug_level[LOG_NCHANNELS];
 extern const char *const mt_debug_names[LOG_NCHANNELS];
 void log_debug(enum LogChannel c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-#define MT_DEBUG(c, level, ...)                              \
-    do {                                                     \
-        if (MT_UNLIKELY(mt_debug_level[c] >= (level))) {     \
-            log_debug(c, __VA_ARGS__);                       \
-        }                                                    \
+#define MT_DEBUG(c, level, ...)                          \
+    do {                                                 \
+        if (MT_UNLIKELY(mt_debug_level[c] >= (level))) { \
+            log_debug(c, __VA_ARGS__);                   \
+        }                                                \
     } while (0)
 
 /* Async-signal-safe: writes the bytes to the log fd. */
 void log_raw(const char *s, size_t n);
 
-/* The log's file descriptor (hidden from the guest). */
+/* Async-signal-safe: writes to the log and, if that is elsewhere, to stderr. Internal errors only. */
+void log_emergency(const char *s, size_t n);
+
+/* The log's file descriptor (hidden from the guest); -1 if there is none (stderr was closed). */
 int log_fd(void);
+
+/* Moves a descriptor out of the guest's way: closes the old one and returns the new one
+ * (close-on-exec), or returns -errno and leaves the old one. Set before log_init(); without it the
+ * log moves its descriptors below the soft RLIMIT_NOFILE itself. */
+extern int (*log_fd_mover)(int fd);
+
+/* At the end of the run, once: reports on stderr if anything could not be written. */
+void log_close(void);
+
+/* Expands %p, %q{VAR} and %% of --log-file's pattern into out. 0, or -1 with *why set to a line
+ * (static buffer). */
+int log_expand_name(const char *pattern, int pid, char *out, size_t size, const char **why);
+
+/* Sets the levels that a --debug specification names. 0, or -1 if it is malformed; levels of
+ * channels not named are left alone. */
+int log_parse_debug(const char *spec, u8 levels[LOG_NCHANNELS]);
 
 /* In a fork's child: the new pid goes into the prefix; a --log-file with %p is reopened. */
 void log_after_fork_child(void);

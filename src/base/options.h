@@ -13,9 +13,10 @@ typedef struct Options {
 #define OPT_STR(field, name, def, meta, group, help) const char *field;
 #define OPT_ENUM(field, name, def, values, group, help) int field;
 #include "base/options.def"
-    int verbosity; /* 1; -q lowers it, -v raises it */
+    int verbosity;     /* 1; -q lowers it, -v raises it */
     char **guest_argv; /* program and its arguments, NULL-ended */
     int argc_own;      /* how many of argv's words are mtvg's own (incl. argv[0]) */
+    bool want_help, want_version;
 } Options;
 
 extern Options mt_opts;
@@ -28,7 +29,27 @@ enum { FAIR_NO, FAIR_YES, FAIR_TRY };
 void options_init(int argc, char **argv);
 
 /* The same without exits and without files, for tests and fuzzing: 0, or -1 with *err set to a line
- * (static buffer). */
+ * (static buffer). Strings in *o point into argv. */
 int options_parse(Options *o, int argc, char **argv, const char **err);
+
+/* A list of words that come before the command line: $MTVG_OPTS or the text of an rc file. */
+typedef struct OptSource {
+    const char *name; /* for messages */
+    char
+        *text; /* changed: words are cut out of it in place, and strings in Options point into it */
+} OptSource;
+
+/* options_parse() with sources read earlier, weakest first. */
+int options_parse_sources(Options *o, OptSource *sources, int nsources, int argc, char **argv,
+                          const char **err);
+
+/* Reads an rc file if it may be trusted: a regular file of the effective user that is not
+ * world-writable; a symbolic link is one only if `follow`. Returns its text (malloc'ed), or NULL
+ * with *why telling what is wrong with it (static buffer), or NULL and *why NULL if there is none.
+ * *dev_ino tells which file it is. */
+char *options_read_rc(const char *path, bool follow, u64 dev_ino[2], const char **why);
+
+/* Prints --help to `fd`; 0, or -errno. */
+int options_print_help(int fd);
 
 #endif

@@ -14,7 +14,9 @@ enum {
 };
 
 extern __thread u64 mt_stats[STAT_COUNT];
-#define STAT_ADD(id, n) (mt_stats[STAT_##id] += (n))
+/* Relaxed on both sides: only the own thread writes, and others only want the number. */
+#define STAT_ADD(id, n) \
+    __atomic_store_n(&mt_stats[STAT_##id], mt_stats[STAT_##id] + (u64)(n), __ATOMIC_RELAXED)
 #define STAT_INC(id) STAT_ADD(id, 1)
 
 void stats_thread_start(void); /* registers the calling thread's set */

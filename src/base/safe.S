@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * safe.S -- the only instructions that touch guest memory on the runtime's behalf.
+ * Contract: System V calling convention; general registers only; no stack use, so a fixup address
+ *           can be entered from any instruction between `begin` and `end`.
+ * Faults:   every memory access lies between <name>_begin and <name>_end. The host's signal handler
+ *           resumes at <name>_fault, which returns -1.
+ * Accesses of 4 and 8 bytes are done by one instruction: atomic if the address is aligned. */
+
+    .text
+
+/* int safe_copy_raw(void *dst, const void *src, size_t n): 0, or -1 on a fault. */
+    .globl safe_copy_raw
+    .hidden safe_copy_raw
+    .type safe_copy_raw, @function
+    .p2align 4
+safe_copy_raw:
+    .cfi_startproc
+    cmp $8, %rdx
+    je .Leight
+    cmp $4, %rdx
+    je .Lfour
+    cld
+    mov %rdx, %rcx
+    .globl safe_copy_begin, safe_copy_end, safe_copy_fault
+    .hidden safe_copy_begin, safe_copy_end, safe_copy_fault
+safe_copy_begin:
+    rep movsb
+    xor %eax, %eax
+    ret
+.Leight:
+    mov (%rsi), %rax
+    mov %rax, (%rdi)
+    xor %eax, %eax
+    ret
+.Lfour:
+    mov (%rsi), %eax
+    mov %eax, (%rdi)
+safe_copy_end:
+    xor %eax, %eax
+    ret
+safe_copy_fault:
+    mov $-1, %eax
+    ret
+    .cfi_endproc
+    .size safe_copy_raw, . - safe_copy_raw
+
+/* i64 safe_str_raw(char *dst, const char *src, size_t n): copies up to and including a NUL, at most
+ * n bytes. Returns the number of bytes before the NUL, n if there was none, -1 on a fault. */
+    .globl safe_str_raw
+    .hidden safe_str_raw
+    .type safe_str_raw, @function
+    .p2align 4
+safe_str_raw:
+    .cfi_startproc
+    xor %eax, %eax
+    .globl safe_str_begin, safe_str_end, safe_str_fault
+    .hidden safe_str_begin, safe_str_end, safe_str_fault
+safe_str_begin:
+1:  cmp %rdx, %rax
+    jae 2f
+    mov (%rsi,%rax), %cl
+    mov %cl, (%rdi,%rax)
+    test %cl, %cl
+    jz 2f
+    inc %rax
+    jmp 1b
+safe_str_end:
+2:  ret
+safe_str_fault:
+    mov $-1, %rax
+    ret
+    .cfi_endproc
+    .size safe_str_raw, . - safe_str_raw
+
+    .section .note.GNU-stack, "", @progbits

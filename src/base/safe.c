@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * safe.c -- access to guest memory that may be unmapped or protected.
+ * Role:       splits requests at page borders and turns faults into errors; the accesses themselves
+ *             are in safe.S.
+ * Invariants: S1. a fault happens at page granularity: if a copy that stays inside one page faults,
+ *                 none of its bytes is accessible. Hence partial copies need no register of the
+ *                 interrupted copy loop (an outer Valgrind does not keep them exact).
+ * Signals:    everything here may be called in a host signal handler, and in both domains. */
+#include "base/safe.h"
+
+#include <errno.h>
+
+int safe_copy_raw(void *dst, const void *src, size_t n);
+i64 safe_str_raw(char *dst, const char *src, size_t n);
+extern const char safe_copy_begin[], safe_copy_end[], safe_copy_fault[];
+extern const char safe_str_begin[], safe_str_end[], safe_str_fault[];
+
+int safe_read(void *dst, GuestAddr src, size_t n)
+{
+    return safe_copy_raw(dst, (const void *)src, n) ? -EFAULT : 0;
+}
+
+int safe_write(GuestAddr dst, const void *src, size_t n)
+{
+    return safe_copy_raw((void *)dst, src, n) ? -EFAULT : 0;
+}
+
+/* Bytes from addr to the end of its page, at most n. */
+static size_t chunk_in_page(GuestAddr addr, size_t n)
+{
+    size_t room = MT_PAGE_SIZE - (addr & (MT_PAGE_SIZE - 1));
+    return n < room ? n : room;
+}
+
+size_t safe_read_partial(void *dst, GuestAddr src, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        size_t len = chunk_in_page(src + done, n - done);
+        if (safe_copy_raw((char *)dst + done, (const void *)(src + done), len)) {
+            break;
+        }
+        done += len;
+    }
+    return done;
+}
+
+i64 safe_read_str(char *dst, GuestAddr src, size_t n)
+{
+    i64 len = safe_str_raw(dst, (const char *)src, n);
+    if (len < 0) {
+        return -EFAULT;
+    }
+    return (size_t)len < n ? len : -ENAMETOOLONG;
+}
+
+u64 safe_fixup(u64 pc)
+{
+    if (pc >= (u64)safe_copy_begin && pc < (u64)safe_copy_end) {
+        return (u64)safe_copy_fault;
+    }
+    if (pc >= (u64)safe_str_begin && pc < (u64)safe_str_end) {
+        return (u64)safe_str_fault;
+    }
+    return 0;
+}
