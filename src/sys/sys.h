@@ -48,14 +48,39 @@ extern const char sys_window_begin[], sys_window_insn[], sys_window_end[], sys_w
 /* Host system call without that (never blocks long, or not on behalf of the guest): -errno. */
 i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 
-/* Hidden descriptors: the runtime's own fds live at the top of the fd space. */
+/* The above for a call made on the guest's behalf, with what belongs to it: done again when only the
+ * runtime's own kick interrupted it, and once more when the translator's write protection of code
+ * pages made it fail with -EFAULT. Result as of sys_window(). */
+i64 sys_pass(Thread *t, u64 nr, const u64 a[6]);
+
+/* Set by the translator: a call returned -EFAULT; true if that may have been a write-protected code
+ * page, which is writable now. */
+extern bool (*sys_efault_hook)(Thread *t);
+
+/* Hidden descriptors: the runtime's own fds (fd_hide.c). MT_FD_HIDDEN_COUNT numbers from
+ * mt_fd_hidden_lo on; all are always in use, so the kernel gives none of them to the guest. */
 #define MT_FD_HIDDEN_COUNT 16
 bool fd_is_hidden(int fd);
-/* Moves a descriptor into the hidden range (close-on-exec); closes the old one. New fd or -errno. */
+/* Moves a descriptor into the hidden range (close-on-exec); closes the old one. New fd or -errno.
+ * The first call chooses the range. */
 int fd_hide(int fd);
 void fd_unhide_close(int fd);
 /* Lowest hidden number; the guest's RLIMIT_NOFILE as it sees it does not change. */
 extern int mt_fd_hidden_lo;
+
+/* What /proc says about the guest instead of about mtvg (procfs.c). Once, by main, when the initial
+ * stack is complete; keeps a (hidden) copy of target->fd. 0 or -errno. */
+struct ExecTarget;
+struct ElfImage;
+int procfs_init(const struct ExecTarget *target, const struct ElfImage *image, GuestAddr initial_sp);
+
+/* main's own argument vector, for --trace-children=yes; set by main (mt_opts.argc_own words of it
+ * are used). */
+extern char **mt_own_argv;
+
+/* The parent of a vfork child, after it: frees what the child's execve() left in the shared memory.
+ * `pid` as returned by sched_vfork(); nothing if it is no pid. */
+void sys_exec_release(i64 pid);
 
 /* Families (each in its own file, prototypes generated from syscalls.def). */
 #define SYS_ROW_PASS(nr, name)

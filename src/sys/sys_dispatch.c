@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sys_dispatch.c -- one guest system call, from registers to registers.
+ * Role:       what the fast path (sched/fastpath.c) does not do itself; knows the table, not the
+ *             families.
+ * Invariants: P1. a call that the guest did not ask for twice takes effect once: it is repeated only
+ *                 after -EINTR that no guest signal caused, or after -EFAULT.
+ *             P2. mt_cpu.rip moves back onto the instruction only if nothing has been done.
+ * Locking:    none; the thread is outside the world. */
+#include "sys/sys.h"
+
+#include "base/log.h"
+#include "base/stats.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
+enum {
+    SYSCALL_INSN_BYTES = 2,
+    MAX_REPEATS = 64, /* some file systems return -EINTR without any signal */
+};
+
+#define X32_BIT 0x40000000u
+
+bool (*sys_efault_hook)(Thread *t);
+
+/* May the call be repeated when only the runtime's kick interrupted it? The descriptor of an
+ * interrupted close is closed already. */
+static bool may_repeat(u64 nr)
+{
+    return nr != SYS_close;
+}
+
+i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
+{
+    bool faulted = false;
+    int repeats = 0;
+    for (;;) {
+        i64 r = sys_window(nr, a, &mt_cpu.pending);
+        if (MT_LIKELY(r != -EINTR && r != -EFAULT)) {
+            return r;
+        }
+        if (r == -EFAULT) {
+            if (faulted || !sys_efault_hook || !sys_efault_hook(t)) {
+                return r;
+            }
+            faulted = true;
+        } else {
+            /* Relaxed: set by this thread's own signal handler. */
+            u32 pending = __atomic_load_n(&mt_cpu.pending, __ATOMIC_RELAXED);
+            if ((pending & MT_PEND_SIGNAL) || !may_repeat(nr) || ++repeats > MAX_REPEATS) {
+                return r;
+            }
+        }
+    }
+}
+
+/* Says once for each number that there is no row for it. */
+static void warn_unknown(u32 nr)
+{
+    static _Atomic u64 said[MT_SYS_MAX / 64 + 1]; /* the last word: everything above */
+    u32 bit = nr < MT_SYS_MAX ? nr : MT_SYS_MAX;
+    u64 mask = 1ull << (bit % 64);
+    /* Relaxed: nothing but the line depends on it. */
+    if (!(atomic_fetch_or_explicit(&said[bit / 64], mask, memory_order_relaxed) & mask)) {
+        mt_umsg("Warning: system call %" PRIu32 " is unknown; it is passed to the kernel as it is.",
+                nr);
+    }
+}
+
+static bool has_hidden_fd(const SysRow *row, const u64 a[6])
+{
+    for (u32 mask = row->fd_args; mask; mask &= mask - 1) {
+        if (fd_is_hidden((int)a[__builtin_ctz(mask)])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static i64 do_call(Thread *t, u32 nr, const u64 a[6])
+{
+    static const SysRow unknown;
+    const SysRow *row = nr < MT_SYS_MAX ? &mt_sys_table[nr] : &unknown;
+    switch ((SysKind)row->kind) {
+    case SYS_HANDLED:
+        return row->handler(t, a);
+    case SYS_ENOSYS:
+        return -ENOSYS;
+    case SYS_FDS:
+        return has_hidden_fd(row, a) ? -EBADF : sys_pass(t, nr, a);
+    case SYS_PASS:
+        return sys_pass(t, nr, a);
+    case SYS_UNKNOWN:
+        break;
+    }
+    if (nr & X32_BIT) {
+        return -ENOSYS; /* the x32 ABI: its mmap and clone would pass us by */
+    }
+    warn_unknown(nr);
+    return sys_pass(t, nr, a);
+}
+
+static const char *name_of(u32 nr)
+{
+    return nr < MT_SYS_MAX && mt_sys_table[nr].name ? mt_sys_table[nr].name : "unknown";
+}
+
+static void trace_call(u32 nr, const u64 a[6])
+{
+    log_debug(LOG_SYSCALL, "%s[%" PRIu32 "](%#" PRIx64 ", %#" PRIx64 ", %#" PRIx64 ", %#" PRIx64
+              ", %#" PRIx64 ", %#" PRIx64 ") ...", name_of(nr), nr, a[0], a[1], a[2], a[3], a[4],
+              a[5]);
+}
+
+static void trace_result(u32 nr, i64 r)
+{
+    switch (r) {
+    case MT_SYS_RESTART:
+        log_debug(LOG_SYSCALL, "%s: not begun, something is pending", name_of(nr));
+        break;
+    case MT_SYS_STATE_SET:
+        log_debug(LOG_SYSCALL, "%s = new state, rip %#" PRIx64, name_of(nr), mt_cpu.rip);
+        break;
+    case MT_SYS_EXIT:
+        log_debug(LOG_SYSCALL, "%s: the thread ends", name_of(nr));
+        break;
+    default:
+        log_debug(LOG_SYSCALL, "%s = %#" PRIx64 " (%" PRId64 ")", name_of(nr), (u64)r, r);
+    }
+}
+
+void sys_dispatch(Thread *t)
+{
+    CpuState *c = &mt_cpu;
+    /* The kernel looks at the low half only. */
+    u32 nr = (u32)c->gpr[MT_RAX];
+    const u64 a[6] = {c->gpr[MT_RDI], c->gpr[MT_RSI], c->gpr[MT_RDX],
+                      c->gpr[MT_R10], c->gpr[MT_R8],  c->gpr[MT_R9]};
+    STAT_INC(SYSCALLS);
+    t->in_syscall = true;
+    t->syscall_nr = (i64)nr;
+    bool tracing = MT_UNLIKELY(mt_debug_level[LOG_SYSCALL] >= 1);
+    if (tracing) {
+        trace_call(nr, a);
+    }
+    i64 r = do_call(t, nr, a);
+    if (tracing) {
+        trace_result(nr, r);
+    }
+    switch (r) {
+    case MT_SYS_RESTART:
+        c->rip -= SYSCALL_INSN_BYTES;
+        t->in_syscall = false;
+        break;
+    case MT_SYS_STATE_SET:
+        t->in_syscall = false;
+        break;
+    default: /* MT_SYS_EXIT too: nobody looks at the registers any more */
+        c->gpr[MT_RAX] = (u64)r;
+        c->gpr[MT_RCX] = c->rip;
+        c->gpr[MT_R11] = c->rflags;
+        break;
+    }
+}

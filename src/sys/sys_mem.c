@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sys_mem.c -- system calls about the guest's memory.
+ * Role:       argument checks that aspace does not do; what the runtime mapped for itself looks
+ *             unmapped (-ENOMEM) to the guest.
+ * Locking:    aspace takes its own lock. `lock_future` is atomic. */
+#include "base/safe.h"
+#include "guest/aspace.h"
+#include "sys/sys.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MLOCK_ONFAULT
+#define MLOCK_ONFAULT 1
+#endif
+
+#define PIDFD_SELF_THREAD_VALUE (-10000)
+#define PIDFD_SELF_PROCESS_VALUE (-10001)
+
+static bool is_page_aligned(u64 x)
+{
+    return (x & (MT_PAGE_SIZE - 1)) == 0;
+}
+
+/* Does [addr, addr+len) touch memory of the runtime's? */
+static bool is_ours(u64 addr, u64 len)
+{
+    return len && addr + len > addr && aspace_is_runtime(addr, len);
+}
+
+/* ---- mlockall(MCL_FUTURE) ----
+ * The kernel's own would lock the runtime's code cache and reservations too, so new guest mappings
+ * are locked one by one. Not inherited by fork: hence the process id beside the flag. */
+
+enum { LOCK_NO, LOCK_NOW, LOCK_ON_FAULT };
+
+static _Atomic u64 lock_future; /* process id << 2 | LOCK_*; relaxed: one word, nothing else with it */
+
+static int lock_mode(const Thread *t)
+{
+    u64 v = atomic_load_explicit(&lock_future, memory_order_relaxed);
+    return v >> 2 == (u64)t->tgid ? (int)(v & 3) : LOCK_NO;
+}
+
+static void lock_new_range(const Thread *t, u64 addr, u64 len)
+{
+    int mode = lock_mode(t);
+    if (mode != LOCK_NO) {
+        sys_raw(SYS_mlock2, addr, len, mode == LOCK_ON_FAULT ? MLOCK_ONFAULT : 0, 0, 0, 0);
+    }
+}
+
+static bool may_lock_any_amount(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    i64 r = sys_raw(SYS_capget, (u64)&header, (u64)data, 0, 0, 0, 0);
+    return r == 0 && (data[0].effective & 1u << CAP_IPC_LOCK);
+}
+
+static bool add_size(const AspaceInfo *m, void *arg)
+{
+    *(u64 *)arg += m->end - m->start;
+    return true;
+}
+
+/* As mlockall, which ignores what can't be populated (PROT_NONE). */
+static bool lock_one(const AspaceInfo *m, void *arg)
+{
+    sys_raw(SYS_mlock2, m->start, m->end - m->start, *(int *)arg, 0, 0, 0);
+    return true;
+}
+
+i64 sys_mlockall(Thread *t, const u64 a[6])
+{
+    int flags = (int)a[0];
+    if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT) {
+        return -EINVAL;
+    }
+    struct rlimit lim;
+    if (!may_lock_any_amount() && getrlimit(RLIMIT_MEMLOCK, &lim) == 0) {
+        u64 total = 0;
+        aspace_foreach(add_size, &total);
+        if (lim.rlim_cur == 0) {
+            return -EPERM;
+        }
+        if ((flags & MCL_CURRENT) && total > lim.rlim_cur) {
+            return -ENOMEM;
+        }
+    }
+    int how = flags & MCL_ONFAULT ? MLOCK_ONFAULT : 0;
+    u64 mode = !(flags & MCL_FUTURE) ? LOCK_NO : how ? LOCK_ON_FAULT : LOCK_NOW;
+    atomic_store_explicit(&lock_future, (u64)t->tgid << 2 | mode, memory_order_relaxed);
+    if (flags & MCL_CURRENT) {
+        aspace_foreach(lock_one, &how);
+    }
+    return 0;
+}
+
+i64 sys_munlockall(Thread *t, const u64 a[6])
+{
+    atomic_store_explicit(&lock_future, 0, memory_order_relaxed);
+    return sys_pass(t, SYS_munlockall, a);
+}
+
+/* ---- mappings ---- */
+
+i64 sys_mmap(Thread *t, const u64 a[6])
+{
+    int flags = (int)a[3];
+    if (!(flags & MAP_ANONYMOUS) && fd_is_hidden((int)a[4])) {
+        return -EBADF;
+    }
+    if (!is_page_aligned(a[5])) {
+        return -EINVAL;
+    }
+    i64 r = aspace_mmap(a[0], a[1], (int)a[2], flags, (int)a[4], a[5]);
+    if (r > 0) {
+        lock_new_range(t, (u64)r, MT_PAGE_UP(a[1]));
+    }
+    return r;
+}
+
+i64 sys_munmap(Thread *t, const u64 a[6])
+{
+    return aspace_munmap(a[0], a[1]);
+}
+
+i64 sys_mprotect(Thread *t, const u64 a[6])
+{
+    return aspace_mprotect(a[0], a[1], (int)a[2], -1);
+}
+
+i64 sys_pkey_mprotect(Thread *t, const u64 a[6])
+{
+    int pkey = (int)a[3];
+    /* aspace knows -1 as "none", which is what the kernel takes it for as well. */
+    return pkey < -1 ? -EINVAL : aspace_mprotect(a[0], a[1], (int)a[2], pkey);
+}
+
+i64 sys_mremap(Thread *t, const u64 a[6])
+{
+    return aspace_mremap(a[0], a[1], a[2], (int)a[3], a[4]);
+}
+
+i64 sys_brk(Thread *t, const u64 a[6])
+{
+    u64 before = lock_mode(t) == LOCK_NO ? 0 : (u64)aspace_brk(0);
+    i64 r = aspace_brk(a[0]);
+    if (before && (u64)r > before) {
+        lock_new_range(t, MT_PAGE_DOWN(before), MT_PAGE_UP(r) - MT_PAGE_DOWN(before));
+    }
+    return r;
+}
+
+i64 sys_shmat(Thread *t, const u64 a[6])
+{
+    return aspace_shmat((int)a[0], a[1], (int)a[2]);
+}
+
+i64 sys_shmdt(Thread *t, const u64 a[6])
+{
+    return aspace_shmdt(a[0]);
+}
+
+i64 sys_remap_file_pages(Thread *t, const u64 a[6])
+{
+    return aspace_remap_file_pages(a[0], a[1], (int)a[2], a[3], (int)a[4]);
+}
+
+/* ---- advice and the like, for ranges that may be ours ---- */
+
+i64 sys_madvise(Thread *t, const u64 a[6])
+{
+    return aspace_madvise(a[0], a[1], (int)a[2]);
+}
+
+i64 sys_msync(Thread *t, const u64 a[6])
+{
+    return is_page_aligned(a[0]) && is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_msync, a);
+}
+
+i64 sys_mincore(Thread *t, const u64 a[6])
+{
+    return is_page_aligned(a[0]) && is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_mincore, a);
+}
+
+i64 sys_mlock(Thread *t, const u64 a[6])
+{
+    return is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_mlock, a);
+}
+
+i64 sys_mlock2(Thread *t, const u64 a[6])
+{
+    if ((int)a[2] & ~MLOCK_ONFAULT) {
+        return -EINVAL;
+    }
+    return is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_mlock2, a);
+}
+
+i64 sys_munlock(Thread *t, const u64 a[6])
+{
+    return is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_munlock, a);
+}
+
+i64 sys_mseal(Thread *t, const u64 a[6])
+{
+    return is_page_aligned(a[0]) && is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, 462, a);
+}
+
+/* ---- process_madvise ---- */
+
+/* Does the descriptor stand for the calling process? */
+static bool is_own_pidfd(const Thread *t, int fd)
+{
+    if (fd == PIDFD_SELF_THREAD_VALUE || fd == PIDFD_SELF_PROCESS_VALUE) {
+        return true;
+    }
+    char path[64], text[1024];
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    i64 info = sys_raw(SYS_open, (u64)path, 02000000 /* O_RDONLY | O_CLOEXEC */, 0, 0, 0, 0);
+    if (info < 0) {
+        return false;
+    }
+    i64 n = sys_raw(SYS_read, (u64)info, (u64)text, sizeof(text) - 1, 0, 0, 0);
+    sys_raw(SYS_close, (u64)info, 0, 0, 0, 0, 0);
+    text[n > 0 ? n : 0] = '\0';
+    const char *line = strstr(text, "\nPid:");
+    int pid;
+    return line && sscanf(line, "\nPid: %d", &pid) == 1 && pid == t->tgid;
+}
+
+static bool changes_contents(int advice)
+{
+    return advice != MADV_COLD && advice != MADV_PAGEOUT && advice != MADV_WILLNEED &&
+           advice != MADV_COLLAPSE;
+}
+
+i64 sys_process_madvise(Thread *t, const u64 a[6])
+{
+    int advice = (int)a[3];
+    u64 count = a[2];
+    if (fd_is_hidden((int)a[0])) {
+        return -EBADF;
+    }
+    /* What drops contents is allowed on the own process only, and must be seen by the translator. */
+    if (!changes_contents(advice) || !is_own_pidfd(t, (int)a[0])) {
+        return sys_pass(t, SYS_process_madvise, a);
+    }
+    if (a[4] || count > 1024 /* UIO_MAXIOV */) {
+        return -EINVAL;
+    }
+    i64 done = 0;
+    for (u64 i = 0; i < count; i++) {
+        struct iovec v;
+        if (safe_read(&v, a[1] + i * sizeof(v), sizeof(v))) {
+            return done ? done : -EFAULT;
+        }
+        i64 r = aspace_madvise((u64)v.iov_base, v.iov_len, advice);
+        if (r < 0) {
+            return done ? done : r;
+        }
+        done += (i64)v.iov_len;
+    }
+    return done;
+}

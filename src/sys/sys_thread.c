@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sys_thread.c -- system calls about the calling thread itself: its segment bases, its end, prctl.
+ * Role:       what the kernel would keep for a thread and the runtime keeps instead. */
+#include "base/safe.h"
+#include "guest/cpu.h"
+#include "guest/elf.h"
+#include "sys/sys.h"
+
+#include <asm/prctl.h>
+#include <errno.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+/* Newer than Debian 12's headers; values from the kernel's <asm/prctl.h> and <linux/prctl.h>. */
+#define MT_ARCH_MAP_VDSO_FIRST 0x2001
+#define MT_ARCH_MAP_VDSO_LAST 0x2003
+#define MT_ARCH_SHSTK_ENABLE 0x5001
+#define MT_PR_GET_AUXV 0x41555856
+
+#define USER_SPACE_END 0x7ffffffff000ull /* TASK_SIZE_MAX with four levels of page tables */
+
+i64 sys_arch_prctl(Thread *t, const u64 a[6])
+{
+    int code = (int)a[0];
+    u64 value;
+    if (code >= MT_ARCH_MAP_VDSO_FIRST && code <= MT_ARCH_MAP_VDSO_LAST) {
+        return -EINVAL; /* a mapping at an address that we did not choose */
+    }
+    switch (code) {
+    case ARCH_SET_FS:
+        return a[1] >= USER_SPACE_END ? -EPERM : cpu_set_fs_base(a[1]);
+    case ARCH_SET_GS:
+        if (a[1] >= USER_SPACE_END) {
+            return -EPERM;
+        }
+        mt_cpu.gs_base = a[1];
+        return 0;
+    case ARCH_GET_FS:
+    case ARCH_GET_GS:
+        value = code == ARCH_GET_FS ? mt_cpu.fs_base : mt_cpu.gs_base;
+        return safe_write(a[1], &value, sizeof(value));
+    case MT_ARCH_SHSTK_ENABLE:
+        return -EOPNOTSUPP; /* translated calls and returns do not match the shadow stack */
+    default:
+        return sys_pass(t, SYS_arch_prctl, a);
+    }
+}
+
+i64 sys_modify_ldt(Thread *t, const u64 a[6])
+{
+    bool is_write = (int)a[0] == 1 || (int)a[0] == 0x11;
+    return is_write ? -ENOSYS : sys_pass(t, SYS_modify_ldt, a);
+}
+
+i64 sys_set_tid_address(Thread *t, const u64 a[6])
+{
+    t->clear_child_tid = a[0];
+    return t->tid;
+}
+
+i64 sys_exit(Thread *t, const u64 a[6])
+{
+    t->exit_code = (int)a[0];
+    t->exiting = true;
+    return MT_SYS_EXIT;
+}
+
+i64 sys_exit_group(Thread *t, const u64 a[6])
+{
+    sched_exit_group(t, (int)a[0]);
+}
+
+/* ---- prctl ---- */
+
+static i64 get_auxv(u64 buf, u64 size)
+{
+    u64 n = size < mt_guest_auxv_bytes ? size : mt_guest_auxv_bytes;
+    return n && safe_write(buf, mt_guest_auxv, n) ? -EFAULT : (i64)mt_guest_auxv_bytes;
+}
+
+i64 sys_prctl(Thread *t, const u64 a[6])
+{
+    switch ((int)a[0]) {
+    case PR_SET_MM:
+        /* Would describe the runtime's program, not the guest's. */
+        return -EPERM;
+    case PR_SET_SYSCALL_USER_DISPATCH:
+        /* Would catch the runtime's own system calls; as on a kernel without it. */
+        return -EINVAL;
+    case PR_GET_TID_ADDRESS:
+        return safe_write(a[1], &t->clear_child_tid, sizeof(t->clear_child_tid));
+    case MT_PR_GET_AUXV:
+        return a[3] || a[4] ? -EINVAL : get_auxv(a[1], a[2]);
+    default:
+        return sys_pass(t, SYS_prctl, a);
+    }
+}
