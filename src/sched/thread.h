@@ -55,13 +55,29 @@ typedef struct Thread {
     void *syscall_restart;
     pid_t vfork_parent_tid;
     bool is_vfork_child;    /* runs in the parent's memory until exec or exit */
+    struct SigTable *sigtable; /* NULL: the process's; a vfork child has its own (signal.c) */
 
     /* guarded by the thread list's lock */
     struct Thread *next, *prev;
 
-    /* world lock, RCU: see world.h */
-    _Alignas(64) _Atomic u32 world_state;
-    _Atomic u32 futex;
+    /* World lock, RCU (world_inl.h, world_priv.h). Atomic, written by the thread itself only; a
+     * cache line of their own, which others read only while they stop the world or synchronise. */
+    _Alignas(64) u32 world_state; /* odd: INSIDE; one more at each enter and leave */
+    u32 rcu_state;                /* odd: in an RCU section outside the world lock */
+    u32 rcu_nest;                 /* own: depth of RCU sections */
+    u32 world_stop_depth;         /* own: nested world_stop() */
+    bool world_stop_was_inside;   /* own */
+
+    /* Atomic; written by whoever parks and unparks the thread. */
+    _Alignas(64) u32 futex;
+    u32 gate_phase; /* sequential mode: GATE_* */
+    /* guarded by the world lock's queue lock */
+    struct Thread *wait_next;
+    /* guarded by the world lock's scan lock */
+    struct Thread *scan_next;
+    u32 scan_world, scan_rcu;
+    /* guarded by the thread list's lock; immutable while attached */
+    u32 world_index;
 } Thread;
 
 static inline Thread *thread_self(void)

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * lockorder.h -- mutexes with a place in the lock order (lockorder.def).
+ * MtMutex is a pthread mutex, so that an outer Helgrind and TSan see it. Debug builds check that a
+ * thread takes locks in rising rank and say both names if not; release builds pay nothing.
+ * Signals:    never lock in a host signal handler. */
+#ifndef MT_LOCKORDER_H
+#define MT_LOCKORDER_H
+
+#include "base/base.h"
+
+#include <pthread.h>
+
+typedef enum LockRank {
+#define LOCK_RANK(name, number) RANK_##name = number,
+#include "base/lockorder.def"
+} LockRank;
+
+typedef struct MtMutex {
+    pthread_mutex_t m;
+    u16 rank;
+} MtMutex;
+
+#define MT_MUTEX_INIT(rank_)               \
+    {                                      \
+        PTHREAD_MUTEX_INITIALIZER, (rank_) \
+    }
+
+static inline void mt_mutex_init(MtMutex *x, LockRank rank)
+{
+    pthread_mutex_init(&x->m, NULL);
+    x->rank = (u16)rank;
+}
+
+#ifdef MT_DEBUG_BUILD
+/* About to take, or wait for, something of this rank: all that is held must rank lower. */
+void lockorder_check(LockRank rank);
+void lockorder_push(LockRank rank); /* taken */
+void lockorder_pop(LockRank rank);  /* given back, in any order */
+bool lockorder_holds(LockRank rank);
+#else
+static inline void lockorder_check(LockRank rank)
+{
+}
+
+static inline void lockorder_push(LockRank rank)
+{
+}
+
+static inline void lockorder_pop(LockRank rank)
+{
+}
+#endif
+
+static inline void mt_mutex_lock(MtMutex *x)
+{
+    lockorder_check(x->rank);
+    MT_ASSERT(pthread_mutex_lock(&x->m) == 0);
+    lockorder_push(x->rank);
+}
+
+/* Out of order, where the caller has an argument (in a comment) why that cannot deadlock. */
+static inline void mt_mutex_lock_unordered(MtMutex *x)
+{
+    MT_ASSERT(pthread_mutex_lock(&x->m) == 0);
+    lockorder_push(x->rank);
+}
+
+static inline bool mt_mutex_trylock(MtMutex *x)
+{
+    bool ok = pthread_mutex_trylock(&x->m) == 0; /* can't deadlock: no order to check */
+
+    if (ok) {
+        lockorder_push(x->rank);
+    }
+    return ok;
+}
+
+static inline void mt_mutex_unlock(MtMutex *x)
+{
+    lockorder_pop(x->rank);
+    MT_ASSERT(pthread_mutex_unlock(&x->m) == 0);
+}
+
+#endif
