@@ -336,6 +336,9 @@ static int apply_word(Options *o, const Word *w)
         if (!row) {
             return fail("unknown option '%.100s'%s (see mtvg --help)", s, where(w, in));
         }
+        if (row->offset == offsetof(Options, tool) && name[n]) {
+            return 0; /* O2: apply_tool() has done it */
+        }
         int err = check_owner(o, w, row);
         return err ? err : apply(o, row, w, name[n] ? name + n + 1 : NULL);
     } else if (s[0] == '-') {
