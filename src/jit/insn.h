@@ -75,6 +75,9 @@ typedef enum MemKind {
     MEM_MASKED,  /* masked vector access: only lanes enabled by the mask */
     MEM_VSIB,    /* gather/scatter: index is a vector register */
     MEM_XSAVE,   /* xsave family: size depends on the state */
+    MEM_XLAT,    /* one byte at base plus the low byte of index */
+    MEM_COMPRESSED, /* vcompress/vexpand: as MEM_MASKED, but the enabled lanes' elements follow each
+                       other without gaps */
 } MemKind;
 
 typedef struct MemOp {
@@ -85,7 +88,9 @@ typedef struct MemOp {
     u8 read, write;    /* bool */
     u8 rep;            /* MEM_STRING with a rep prefix */
     u8 vsib_reg, vsib_width, mask_reg; /* MEM_VSIB, MEM_MASKED; mask_reg 0xff: none (VEX masks:
-                          vector register number | 0x80) */
+                          vector register number | 0x80). vsib_width: bytes of one index (4, 8).
+                          MEM_BITS: vsib_reg is the GPR with the signed bit number, of vsib_width
+                          bytes */
     u8 elem_size, elem_count;          /* MEM_VSIB, MEM_MASKED */
     i64 disp;          /* RIP-relative: the absolute address, base = 0xfe */
     u32 size;          /* bytes; 0 unknown */
