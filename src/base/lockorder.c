@@ -18,12 +18,19 @@ static __thread struct {
 
 static const char *rank_name(u32 rank)
 {
-    switch (rank) {
-#define LOCK_RANK(name, number) \
-    case number: return #name;  \
-        #include "base/lockorder.def"
-    default: return "?";
+    static const struct {
+        u32 rank;
+        const char *name;
+    } names[] = {
+#define LOCK_RANK(name, number) {number, #name},
+#include "base/lockorder.def"
+    };
+    for (size_t i = 0; i < MT_ARRAY_SIZE(names); i++) {
+        if (names[i].rank == rank) {
+            return names[i].name;
+        }
     }
+    return "?";
 }
 
 void lockorder_check(LockRank rank)
