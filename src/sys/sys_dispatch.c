@@ -84,16 +84,11 @@ static i64 do_call(Thread *t, u32 nr, const u64 a[6])
     static const SysRow unknown;
     const SysRow *row = nr < MT_SYS_MAX ? &mt_sys_table[nr] : &unknown;
     switch ((SysKind)row->kind) {
-    case SYS_HANDLED:
-        return row->handler(t, a);
-    case SYS_ENOSYS:
-        return -ENOSYS;
-    case SYS_FDS:
-        return has_hidden_fd(row, a) ? -EBADF : sys_pass(t, nr, a);
-    case SYS_PASS:
-        return sys_pass(t, nr, a);
-    case SYS_UNKNOWN:
-        break;
+    case SYS_HANDLED: return row->handler(t, a);
+    case SYS_ENOSYS: return -ENOSYS;
+    case SYS_FDS: return has_hidden_fd(row, a) ? -EBADF : sys_pass(t, nr, a);
+    case SYS_PASS: return sys_pass(t, nr, a);
+    case SYS_UNKNOWN: break;
     }
     if (nr & X32_BIT) {
         return -ENOSYS; /* the x32 ABI: its mmap and clone would pass us by */
@@ -109,9 +104,10 @@ static const char *name_of(u32 nr)
 
 static void trace_call(u32 nr, const u64 a[6])
 {
-    log_debug(LOG_SYSCALL, "%s[%" PRIu32 "](%#" PRIx64 ", %#" PRIx64 ", %#" PRIx64 ", %#" PRIx64
-              ", %#" PRIx64 ", %#" PRIx64 ") ...", name_of(nr), nr, a[0], a[1], a[2], a[3], a[4],
-              a[5]);
+    log_debug(LOG_SYSCALL,
+              "%s[%" PRIu32 "](%#" PRIx64 ", %#" PRIx64 ", %#" PRIx64 ", %#" PRIx64 ", %#" PRIx64
+              ", %#" PRIx64 ") ...",
+              name_of(nr), nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 static void trace_result(u32 nr, i64 r)
@@ -123,11 +119,8 @@ static void trace_result(u32 nr, i64 r)
     case MT_SYS_STATE_SET:
         log_debug(LOG_SYSCALL, "%s = new state, rip %#" PRIx64, name_of(nr), mt_cpu.rip);
         break;
-    case MT_SYS_EXIT:
-        log_debug(LOG_SYSCALL, "%s: the thread ends", name_of(nr));
-        break;
-    default:
-        log_debug(LOG_SYSCALL, "%s = %#" PRIx64 " (%" PRId64 ")", name_of(nr), (u64)r, r);
+    case MT_SYS_EXIT: log_debug(LOG_SYSCALL, "%s: the thread ends", name_of(nr)); break;
+    default: log_debug(LOG_SYSCALL, "%s = %#" PRIx64 " (%" PRId64 ")", name_of(nr), (u64)r, r);
     }
 }
 
@@ -154,9 +147,7 @@ void sys_dispatch(Thread *t)
         c->rip -= SYSCALL_INSN_BYTES;
         t->in_syscall = false;
         break;
-    case MT_SYS_STATE_SET:
-        t->in_syscall = false;
-        break;
+    case MT_SYS_STATE_SET: t->in_syscall = false; break;
     default: /* MT_SYS_EXIT too: nobody looks at the registers any more */
         c->gpr[MT_RAX] = (u64)r;
         c->gpr[MT_RCX] = c->rip;

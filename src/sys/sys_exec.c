@@ -218,7 +218,8 @@ static i64 build_argv(Scratch *s, const ExecRequest *q, i64 argc, int kept)
     s->argv[n++] = mt_own_argv && mt_opts.argc_own ? mt_own_argv[0] : (char *)"mtvg";
     memcpy(s->argv0_option, OPT_ARGV0, sizeof(OPT_ARGV0));
     if (guest_argv0) {
-        i64 len = safe_read_str(s->argv0_option + sizeof(OPT_ARGV0) - 1, guest_argv0, ARG_STRLEN_MAX);
+        i64 len = safe_read_str(s->argv0_option + sizeof(OPT_ARGV0) - 1, guest_argv0,
+                                ARG_STRLEN_MAX);
         if (len < 0) {
             return len == -ENAMETOOLONG ? -E2BIG : len;
         }
@@ -317,7 +318,7 @@ static i64 do_exec(Thread *t, ExecRequest *q)
         safe_read_str(path, q->path, sizeof(path)) < 0) {
         return exec_native(t, q);
     }
-    ProcKind kind = procfs_classify_path(t, q->dirfd, path);
+    ProcKind kind = procfs_classify_path(q->dirfd, path);
     if (kind == PROC_HIDDEN_FD) {
         return -ENOENT;
     }
@@ -342,10 +343,7 @@ i64 sys_execve(Thread *t, const u64 a[6])
 
 i64 sys_execveat(Thread *t, const u64 a[6])
 {
-    ExecRequest q = {.dirfd = (int)a[0],
-                     .path = a[1],
-                     .argv = a[2],
-                     .envp = a[3],
-                     .flags = (int)a[4]};
+    ExecRequest q = {
+        .dirfd = (int)a[0], .path = a[1], .argv = a[2], .envp = a[3], .flags = (int)a[4]};
     return do_exec(t, &q);
 }

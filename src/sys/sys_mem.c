@@ -44,7 +44,8 @@ static bool is_ours(u64 addr, u64 len)
 
 enum { LOCK_NO, LOCK_NOW, LOCK_ON_FAULT };
 
-static _Atomic u64 lock_future; /* process id << 2 | LOCK_*; relaxed: one word, nothing else with it */
+static _Atomic u64
+    lock_future; /* process id << 2 | LOCK_*; relaxed: one word, nothing else with it */
 
 static int lock_mode(const Thread *t)
 {

@@ -27,8 +27,7 @@ i64 sys_arch_prctl(Thread *t, const u64 a[6])
         return -EINVAL; /* a mapping at an address that we did not choose */
     }
     switch (code) {
-    case ARCH_SET_FS:
-        return a[1] >= USER_SPACE_END ? -EPERM : cpu_set_fs_base(a[1]);
+    case ARCH_SET_FS: return a[1] >= USER_SPACE_END ? -EPERM : cpu_set_fs_base(a[1]);
     case ARCH_SET_GS:
         if (a[1] >= USER_SPACE_END) {
             return -EPERM;
@@ -41,8 +40,7 @@ i64 sys_arch_prctl(Thread *t, const u64 a[6])
         return safe_write(a[1], &value, sizeof(value));
     case MT_ARCH_SHSTK_ENABLE:
         return -EOPNOTSUPP; /* translated calls and returns do not match the shadow stack */
-    default:
-        return sys_pass(t, SYS_arch_prctl, a);
+    default: return sys_pass(t, SYS_arch_prctl, a);
     }
 }
 
@@ -89,9 +87,7 @@ i64 sys_prctl(Thread *t, const u64 a[6])
         return -EINVAL;
     case PR_GET_TID_ADDRESS:
         return safe_write(a[1], &t->clear_child_tid, sizeof(t->clear_child_tid));
-    case MT_PR_GET_AUXV:
-        return a[3] || a[4] ? -EINVAL : get_auxv(a[1], a[2]);
-    default:
-        return sys_pass(t, SYS_prctl, a);
+    case MT_PR_GET_AUXV: return a[3] || a[4] ? -EINVAL : get_auxv(a[1], a[2]);
+    default: return sys_pass(t, SYS_prctl, a);
     }
 }

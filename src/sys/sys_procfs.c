@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sys_procfs.c -- the system calls that take a path which may be one of procfs.c's, and directory
+ *                 listings, which may show hidden descriptors.
+ * Role:       everything else about paths is the kernel's. */
+#include "base/safe.h"
+#include "sys/procfs.h"
+#include "sys/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#define FDCWD ((u64)(i64)AT_FDCWD)
+
+/* ---- open ---- */
+
+static bool only_reads(u64 flags)
+{
+    return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_PATH | O_DIRECTORY | O_CREAT));
+}
+
+/* `nr` and `a` are the guest's call; flags and mode are as in openat. */
+static i64 do_open(Thread *t, u64 nr, const u64 a[6], int dirfd, u64 path, u64 flags, u64 mode)
+{
+    char link[PROC_LINK_MAX];
+    ProcKind kind = procfs_classify(dirfd, path);
+    switch (kind) {
+    case PROC_OTHER: break;
+    case PROC_HIDDEN_FD: return -ENOENT;
+    case PROC_EXE:
+        if (!(flags & O_NOFOLLOW)) {
+            procfs_exe_link(link);
+            const u64 b[6] = {FDCWD, (u64)link, flags, mode};
+            return sys_pass(t, SYS_openat, b);
+        }
+        break;
+    default:
+        if (only_reads(flags)) {
+            i64 fd = sys_pass(t, nr, a);
+            return fd < 0 ? fd : procfs_generate(kind, (int)fd, flags & O_CLOEXEC);
+        }
+    }
+    return sys_pass(t, nr, a);
+}
+
+i64 sys_open(Thread *t, const u64 a[6])
+{
+    return do_open(t, SYS_open, a, AT_FDCWD, a[0], (u32)a[1], a[2]);
+}
+
+i64 sys_openat(Thread *t, const u64 a[6])
+{
+    if (fd_is_hidden((int)a[0])) {
+        return -EBADF;
+    }
+    return do_open(t, SYS_openat, a, (int)a[0], a[1], (u32)a[2], a[3]);
+}
+
+i64 sys_openat2(Thread *t, const u64 a[6])
+{
+    struct open_how how;
+    if (fd_is_hidden((int)a[0])) {
+        return -EBADF;
+    }
+    /* A structure that is too short or unreadable is the kernel's to refuse; one that asks for more
+     * than we know, or for restricted resolution (of /proc/self/exe above all), is its to do. */
+    if (a[3] != sizeof(how) || safe_read(&how, a[2], sizeof(how)) || how.resolve) {
+        return sys_pass(t, SYS_openat2, a);
+    }
+    return do_open(t, SYS_openat2, a, (int)a[0], a[1], how.flags, how.mode);
+}
+
+/* ---- readlink ---- */
+
+static i64 do_readlink(Thread *t, u64 nr, const u64 a[6], int dirfd, const u64 path_buf_size[3])
+{
+    char link[PROC_LINK_MAX];
+    switch (procfs_classify(dirfd, path_buf_size[0])) {
+    case PROC_HIDDEN_FD: return -ENOENT;
+    case PROC_EXE: {
+        procfs_exe_link(link);
+        const u64 b[6] = {(u64)link, path_buf_size[1], path_buf_size[2]};
+        return sys_pass(t, SYS_readlink, b);
+    }
+    default: return sys_pass(t, nr, a);
+    }
+}
+
+i64 sys_readlink(Thread *t, const u64 a[6])
+{
+    return do_readlink(t, SYS_readlink, a, AT_FDCWD, a);
+}
+
+i64 sys_readlinkat(Thread *t, const u64 a[6])
+{
+    return fd_is_hidden((int)a[0]) ? -EBADF : do_readlink(t, SYS_readlinkat, a, (int)a[0], a + 1);
+}
+
+/* ---- stat ---- */
+
+/* Puts another path into the call if the guest's names its program. False: it names nothing. */
+static bool redirect_stat(u64 b[6], int dirfd, int path_arg, u64 flags, char link[PROC_LINK_MAX])
+{
+    ProcKind kind = procfs_classify(dirfd, b[path_arg]);
+    if (kind == PROC_EXE && !(flags & AT_SYMLINK_NOFOLLOW)) {
+        procfs_exe_link(link);
+        b[path_arg] = (u64)link;
+    }
+    return kind != PROC_HIDDEN_FD;
+}
+
+i64 sys_stat(Thread *t, const u64 a[6])
+{
+    char link[PROC_LINK_MAX];
+    u64 b[6] = {a[0], a[1]};
+    return redirect_stat(b, AT_FDCWD, 0, 0, link) ? sys_pass(t, SYS_stat, b) : -ENOENT;
+}
+
+static i64 stat_at(Thread *t, u64 nr, const u64 a[6], u64 flags)
+{
+    char link[PROC_LINK_MAX];
+    u64 b[6];
+    if (fd_is_hidden((int)a[0])) {
+        return -EBADF;
+    }
+    memcpy(b, a, sizeof(b));
+    return redirect_stat(b, (int)a[0], 1, flags, link) ? sys_pass(t, nr, b) : -ENOENT;
+}
+
+i64 sys_newfstatat(Thread *t, const u64 a[6])
+{
+    return stat_at(t, SYS_newfstatat, a, a[3]);
+}
+
+i64 sys_statx(Thread *t, const u64 a[6])
+{
+    return stat_at(t, SYS_statx, a, a[2]);
+}
+
+/* ---- getdents ----
+ * Only a listing that contains one of our numbers as a name costs anything more. */
+
+typedef struct DirentShape {
+    size_t reclen_at, name_at;
+} DirentShape;
+
+static const DirentShape shape64 = {16,
+                                    19}; /* struct linux_dirent64: ino, off, reclen, type, name */
+static const DirentShape shape_old = {16, 18}; /* struct linux_dirent: ino, off, reclen, name */
+
+enum { NUMBER_ROOM = 12 };
+
+/* Reads the record at `at`; its length, 0 if it can't be read. *ours: its name is a hidden number. */
+static size_t read_record(GuestAddr at, size_t room, const DirentShape *shape, bool *ours)
+{
+    u16 len;
+    char name[NUMBER_ROOM];
+    if (room < shape->name_at || safe_read(&len, at + shape->reclen_at, sizeof(len)) ||
+        len <= shape->name_at || len > room) {
+        return 0;
+    }
+    size_t n = len - shape->name_at < NUMBER_ROOM - 1 ? len - shape->name_at : NUMBER_ROOM - 1;
+    if (safe_read(name, at + shape->name_at, n)) {
+        return 0;
+    }
+    name[n] = '\0';
+    char *end;
+    *ours = name[0] >= '0' && name[0] <= '9' && fd_is_hidden((int)strtol(name, &end, 10)) && !*end;
+    return len;
+}
+
+/* Is there a name in the n bytes at buf that may have to go? */
+static bool has_hidden_name(GuestAddr buf, size_t n, const DirentShape *shape)
+{
+    bool ours = false;
+    for (size_t at = 0, len; at < n && !ours; at += len) {
+        len = read_record(buf + at, n - at, shape, &ours);
+        if (!len) {
+            break;
+        }
+    }
+    return ours;
+}
+
+/* Moves the records that stay together; the new number of bytes. */
+static size_t drop_hidden(GuestAddr buf, size_t n, const DirentShape *shape)
+{
+    char record[1 << 12];
+    size_t to = 0;
+    for (size_t at = 0, len; at < n; at += len) {
+        bool ours = false;
+        len = read_record(buf + at, n - at, shape, &ours);
+        if (!len || len > sizeof(record) || (!ours && safe_read(record, buf + at, len))) {
+            return n; /* the guest changes it under our feet */
+        }
+        if (!ours) {
+            if (safe_write(buf + to, record, len)) {
+                return n;
+            }
+            to += len;
+        }
+    }
+    return to;
+}
+
+static i64 do_getdents(Thread *t, u64 nr, const u64 a[6], const DirentShape *shape)
+{
+    if (fd_is_hidden((int)a[0])) {
+        return -EBADF;
+    }
+    for (;;) {
+        i64 r = sys_pass(t, nr, a);
+        if (r <= 0 || !has_hidden_name(a[1], (size_t)r, shape) || !procfs_is_fd_dir((int)a[0])) {
+            return r;
+        }
+        size_t left = drop_hidden(a[1], (size_t)r, shape);
+        if (left) {
+            return (i64)left;
+        }
+        /* Nothing left: 0 would mean the end. */
+    }
+}
+
+i64 sys_getdents(Thread *t, const u64 a[6])
+{
+    return do_getdents(t, SYS_getdents, a, &shape_old);
+}
+
+i64 sys_getdents64(Thread *t, const u64 a[6])
+{
+    return do_getdents(t, SYS_getdents64, a, &shape64);
+}
