@@ -16,7 +16,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-Options mt_opts = {.verbosity = 1, .log_fd = 2, .parallel = true};
+/* The defaults from the start on, so that modules work in programs that parse no options. */
+Options mt_opts = {
+#define OPT_BOOL(field, name, def, group, help) .field = (def),
+#define OPT_INT(field, name, def, min, max, group, help) .field = (def),
+#define OPT_SIZE(field, name, def, min, max, group, help) .field = (def),
+#define OPT_STR(field, name, def, meta, group, help) .field = (def),
+#define OPT_ENUM(field, name, def, values, group, help) .field = (def),
+#include "base/options.def"
+    .verbosity = 1,
+};
 
 const OptRow mt_opt_rows[] = {
 #define OPT_BOOL(field, name, def, group, help) \
