@@ -74,7 +74,7 @@ def guest_job(config, guest):
             return [Outcome("fail", guest.name, "native", lines, shlex.join(binary))]
         if config.native_only:
             for _ in range(config.repeat - 1):
-                lines = report.compare(native, once([], 1), guest.compare)
+                lines = report.compare(native, once([], 1), guest.compare, "again")
                 if lines:
                     return [Outcome("fail", guest.name, "native, repeated", lines)]
             return [Outcome("pass", guest.name, "native", seconds=native.seconds)]
@@ -117,7 +117,7 @@ def program_job(config, program):
         return [Outcome("fail", program.name, "native", lines, shlex.join(program.command()))]
     if config.native_only:
         for _ in range(config.repeat - 1):
-            lines = report.compare(native, once(None, [], 1), program.compare)
+            lines = report.compare(native, once(None, [], 1), program.compare, "again")
             if lines:
                 return [Outcome("fail", program.name, "native, repeated", lines)]
         return [Outcome("pass", program.name, "native", seconds=native.seconds)]

@@ -11,10 +11,10 @@ def _text(data):
     return data.decode("utf-8", "backslashreplace").splitlines()
 
 
-def _diff(what, native, ours):
+def _diff(what, native, ours, other):
     if native == ours:
         return []
-    lines = list(difflib.unified_diff(_text(native), _text(ours), "native " + what, "mtvg " + what,
+    lines = list(difflib.unified_diff(_text(native), _text(ours), "native " + what, other + " " + what,
                                       lineterm="", n=1))
     if not lines:
         lines = ["%s differs in line ends or at its end" % what]
@@ -23,15 +23,15 @@ def _diff(what, native, ours):
     return lines
 
 
-def compare(native, ours, what="all"):
+def compare(native, ours, what="all", other="mtvg"):
     """The differences as lines, empty if none. what: all, stdout (and status), status."""
     lines = []
     if native.status != ours.status:
-        lines.append("native: %s; mtvg: %s" % (native.ending(), ours.ending()))
+        lines.append("native: %s; %s: %s" % (native.ending(), other, ours.ending()))
     if what in ("all", "stdout"):
-        lines += _diff("stdout", native.out, ours.out)
+        lines += _diff("stdout", native.out, ours.out, other)
     if what == "all":
-        lines += _diff("stderr", native.err, modes.strip_own(ours.err))
+        lines += _diff("stderr", native.err, modes.strip_own(ours.err), other)
     if lines:
         own = modes.own_lines(ours.err)
         if own:
