@@ -63,6 +63,9 @@ int aspace_host_protect_locked(GuestAddr page, u64 len, bool write_allowed);
 /* Is any part of [addr, addr+len) the runtime's own (not guest memory, but mapped)? */
 bool aspace_is_runtime(GuestAddr addr, u64 len);
 
+/* The guest has set (cleared) READ_IMPLIES_EXEC with personality(2). */
+void aspace_set_read_implies_exec(bool on);
+
 /* fork: the child calls this to make the lock usable again; the parent held it across fork. */
 void aspace_after_fork_child(void);
 
