@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * elf_load.c -- maps a program and its interpreter as execve(2) does.
+ * Role:       all mappings go through aspace; position-independent images into the image window.
+ * Relies on:  elf_read.c's E1 and E2.
+ * Differs:    a program at fixed addresses that are not free (the code cache or the runtime lies
+ *             there) is refused. A file that is cut off is refused instead of dying by SIGBUS. */
+#include "guest/aspace.h"
+#include "guest/aspace_int.h"
+#include "guest/elf_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+typedef struct LoadedFile {
+    u64 bias;
+    GuestAddr lo, hi;
+    GuestAddr end; /* highest byte of a segment + 1 */
+} LoadedFile;
+
+static int segment_prot(const Elf64_Phdr *p)
+{
+    return ((p->p_flags & PF_R) != 0 ? PROT_READ : 0) | ((p->p_flags & PF_W) != 0 ? PROT_WRITE : 0) |
+           ((p->p_flags & PF_X) != 0 ? PROT_EXEC : 0);
+}
+
+static int map_error(const ElfFile *f, i64 r, GuestAddr at, ExecError *err)
+{
+    return exec_fail(err, (int)-r, 1, "%s: cannot map a segment at 0x%lx: %s", f->name, (long)at,
+                     r == -EEXIST ? "the address is in use" : strerror((int)-r));
+}
+
+/* Zeroes guest memory; the kernel does the access, so that a file that shrinks meanwhile is an
+ * error and not a SIGBUS. */
+static bool zero_guest(GuestAddr at, u64 n)
+{
+    static const char zeros[MT_PAGE_SIZE];
+    struct iovec from = {.iov_base = (void *)zeros, .iov_len = n};
+    struct iovec to = {.iov_base = (void *)at, .iov_len = n};
+    ssize_t r = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
+    if (r < 0 && (errno == ENOSYS || errno == EPERM)) {
+        memset((void *)at, 0, n);
+        return true;
+    }
+    return r == (ssize_t)n;
+}
+
+/* What is behind the file's part: the rest of its last page is zeroed, whole pages are anonymous.
+ * Like the kernel, leaves the rest of a page alone that isn't writable. */
+static i64 map_bss(const Elf64_Phdr *p, GuestAddr start, GuestAddr file_end, GuestAddr end)
+{
+    GuestAddr pages = p->p_filesz != 0 ? MT_PAGE_UP(file_end) : MT_PAGE_DOWN(start);
+    if (end > pages) {
+        int prot = PROT_READ | PROT_WRITE | (segment_prot(p) & PROT_EXEC);
+        i64 r = aspace_mmap(pages, MT_PAGE_UP(end) - pages, prot,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        if (r < 0) {
+            return r;
+        }
+    }
+    if (file_end < pages && (p->p_flags & PF_W) != 0 && !zero_guest(file_end, pages - file_end)) {
+        return -EFAULT;
+    }
+    return 0;
+}
+
+static i64 map_segment(const ElfFile *f, const Elf64_Phdr *p, u64 bias)
+{
+    GuestAddr start = p->p_vaddr + bias, file_end = start + p->p_filesz;
+    GuestAddr page = MT_PAGE_DOWN(start);
+    if (p->p_filesz != 0) {
+        i64 r = aspace_mmap(page, MT_PAGE_UP(file_end) - page, segment_prot(p),
+                            MAP_PRIVATE | MAP_FIXED, f->fd, MT_PAGE_DOWN(p->p_offset));
+        if (r < 0) {
+            return r;
+        }
+    }
+    return p->p_memsz > p->p_filesz ? map_bss(p, start, file_end, start + p->p_memsz) : 0;
+}
+
+/* Room for the whole image, so that segments can be mapped over it one by one. */
+static i64 reserve(const ElfFile *f)
+{
+    if (f->ehdr.e_type == ET_DYN) {
+        i64 r = aspace_reserve_image(f->hi - f->lo, f->align);
+        return r == -EEXIST ? -ENOMEM : r;
+    }
+    return aspace_mmap(f->lo, f->hi - f->lo, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+}
+
+static int load_file(const ElfFile *f, LoadedFile *out, ExecError *err)
+{
+    i64 at = reserve(f);
+    if (at < 0) {
+        return map_error(f, at, f->ehdr.e_type == ET_DYN ? 0 : f->lo, err);
+    }
+    out->bias = (u64)at - f->lo;
+    out->lo = (u64)at;
+    out->hi = out->bias + f->hi;
+    GuestAddr done = out->lo; /* what is below has been mapped or given back */
+    for (unsigned i = 0; i < f->ehdr.e_phnum; i++) {
+        const Elf64_Phdr *p = &f->phdrs[i];
+        if (p->p_type != PT_LOAD || p->p_memsz == 0) {
+            continue;
+        }
+        GuestAddr page = MT_PAGE_DOWN(p->p_vaddr + out->bias);
+        i64 r = map_segment(f, p, out->bias);
+        if (r < 0) {
+            return map_error(f, r, page, err);
+        }
+        if (page > done) {
+            aspace_munmap(done, page - done); /* the kernel leaves no reservation between segments */
+        }
+        out->end = p->p_vaddr + p->p_memsz + out->bias;
+        done = MT_PAGE_UP(out->end);
+    }
+    return 0;
+}
+
+/* Where the program headers are in memory; 0 if no segment holds them. */
+static GuestAddr find_phdr(const ElfFile *f, u64 bias)
+{
+    for (unsigned i = 0; i < f->ehdr.e_phnum; i++) {
+        const Elf64_Phdr *p = &f->phdrs[i];
+        if (p->p_type == PT_LOAD && p->p_offset <= f->ehdr.e_phoff &&
+            f->ehdr.e_phoff - p->p_offset < p->p_filesz) {
+            return f->ehdr.e_phoff - p->p_offset + p->p_vaddr + bias;
+        }
+    }
+    return 0;
+}
+
+/* Without PT_GNU_STACK the stack of a 64-bit program isn't executable (Linux 5.8 and later). */
+static bool wants_exec_stack(const ElfFile *f)
+{
+    for (unsigned i = 0; i < f->ehdr.e_phnum; i++) {
+        if (f->phdrs[i].p_type == PT_GNU_STACK) {
+            return (f->phdrs[i].p_flags & PF_X) != 0;
+        }
+    }
+    return false;
+}
+
+static int open_interp(const char *path, const char *program, ExecError *err)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return exec_fail(err, errno, 1, "%s: its interpreter %s can't be opened: %s", program, path,
+                         strerror(errno));
+    }
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || faccessat(AT_FDCWD, path, X_OK, AT_EACCESS)) {
+        close(fd);
+        return exec_fail(err, EACCES, 1, "%s: its interpreter %s is not an executable file", program,
+                         path);
+    }
+    return fd;
+}
+
+static int load_interp(const char *path, const char *program, ElfImage *out, ExecError *err)
+{
+    ElfFile f;
+    LoadedFile loaded;
+    int fd = open_interp(path, program, err);
+    if (fd < 0) {
+        return -1;
+    }
+    int r = elf_open(fd, path, program, &f, err);
+    if (r == 0) {
+        r = load_file(&f, &loaded, err);
+        if (r == 0) {
+            out->entry = f.ehdr.e_entry + loaded.bias;
+            out->interp_base = loaded.bias;
+        }
+        elf_close(&f);
+    }
+    close(fd);
+    return r;
+}
+
+static int load_program(const ElfFile *f, ElfImage *out, ExecError *err)
+{
+    LoadedFile loaded;
+    char *interp;
+    if (elf_interp_path(f, &interp, err) != 0) {
+        return -1;
+    }
+    int r = load_file(f, &loaded, err);
+    if (r == 0) {
+        out->prog_entry = out->entry = f->ehdr.e_entry + loaded.bias;
+        out->phdr = find_phdr(f, loaded.bias);
+        out->phnum = f->ehdr.e_phnum;
+        out->phent = f->ehdr.e_phentsize;
+        out->brk_start = MT_PAGE_UP(loaded.end);
+        out->exec_stack = wants_exec_stack(f);
+        out->load_lo = loaded.lo;
+        out->load_hi = loaded.hi;
+        if (interp != NULL) {
+            r = load_interp(interp, f->name, out, err);
+        }
+    }
+    free(interp);
+    return r;
+}
+
+int elf_load(const ExecTarget *t, ElfImage *out, ExecError *err)
+{
+    ElfFile f;
+    memset(out, 0, sizeof(*out));
+    if (elf_open(t->fd, t->path, NULL, &f, err) != 0) {
+        return -1;
+    }
+    int r = load_program(&f, out, err);
+    elf_close(&f);
+    return r;
+}
