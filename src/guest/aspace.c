@@ -9,20 +9,20 @@
  *                 just been claimed with MAP_FIXED_NOREPLACE, so nothing of the runtime's is hit.
  *             A3. the map is changed after the host's call has succeeded, with the lock held
  *                 throughout; nodes are allocated before (map_prepare).
- * Locking:    aspace_lock, a leaf but for what the change hook takes. The hook is called after the
- *             host's mappings have changed.
+ * Locking:    aspace_lock (RANK_GUEST_MAP). Inside it, only what the change hook takes. The hook is
+ *             called after the host's mappings have changed.
  * Signals:    nothing here may be called from a host signal handler. */
+#include "base/lockorder.h"
 #include "guest/aspace_int.h"
 #include "guest/hostmaps.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex lock = MT_MUTEX_INIT(RANK_GUEST_MAP);
 static AspaceChangeHook change_hook;
 static _Atomic bool read_implies_exec;
 u64 aspace_task_size = 0x7ffffffff000;
@@ -85,12 +85,12 @@ int aspace_effective_prot(int prot)
 
 void aspace_lock(void)
 {
-    pthread_mutex_lock(&lock);
+    mt_mutex_lock(&lock);
 }
 
 void aspace_unlock(void)
 {
-    pthread_mutex_unlock(&lock);
+    mt_mutex_unlock(&lock);
 }
 
 void aspace_changed(GuestAddr start, GuestAddr end, int new_prot)
@@ -103,7 +103,8 @@ void aspace_changed(GuestAddr start, GuestAddr end, int new_prot)
 /* The kernel has not copied what MADV_DONTFORK covers, and has cleared what MADV_WIPEONFORK does. */
 void aspace_after_fork_child(void)
 {
-    pthread_mutex_init(&lock, NULL);
+    lockorder_pop(RANK_GUEST_MAP); /* the parent's, taken over with its thread */
+    mt_mutex_init(&lock, RANK_GUEST_MAP);
     aspace_lock();
     for (MapNode *n = map_begin(); n->kind != MAP_END;) {
         MapNode *next = n->next;

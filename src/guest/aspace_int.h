@@ -34,7 +34,7 @@ i64 host_mprotect(GuestAddr addr, u64 len, int prot, int pkey);
 /* --- aspace.c --- */
 void aspace_changed(GuestAddr start, GuestAddr end, int new_prot); /* calls the hook */
 int aspace_effective_prot(int prot); /* what the kernel makes of it (READ_IMPLIES_EXEC) */
-extern u64 aspace_task_size; /* end of user space */
+extern u64 aspace_task_size;         /* end of user space */
 
 /* Is the node memory that the guest may change? */
 static inline bool node_is_guest(const MapNode *n)
@@ -56,7 +56,7 @@ typedef enum Region {
 } Region;
 
 /* The region's parts that are kept free for the brk heap and the main stack. */
-u64 place_brk_limit(void);   /* first address behind the heap's room */
+u64 place_brk_limit(void);    /* first address behind the heap's room */
 u64 place_stack_bottom(void); /* lowest address that the main stack may reach */
 
 /* A free aligned range, first in `region`, then wherever there is room. 0: none. */

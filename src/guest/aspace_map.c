@@ -259,8 +259,7 @@ static bool same_object(const MapObject *a, const MapObject *b)
     if (a == b) {
         return true;
     }
-    return a != NULL && b != NULL && a->dev == b->dev && a->ino == b->ino &&
-           a->shm_at == b->shm_at;
+    return a != NULL && b != NULL && a->dev == b->dev && a->ino == b->ino && a->shm_at == b->shm_at;
 }
 
 /* A growing mapping stays alone: its start is its identity (PROT_GROWSDOWN, /proc/self/maps). */

@@ -10,7 +10,7 @@
 typedef struct MapObject {
     u32 refs;
     u64 dev, ino;
-    char *path;      /* or NULL */
+    char *path;       /* or NULL */
     GuestAddr shm_at; /* address that shmat() returned, else 0 */
     u64 huge_page;    /* a file on hugetlbfs: its page size, else 0 */
 } MapObject;
@@ -28,9 +28,9 @@ typedef struct MapNode {
     u64 offset;        /* file offset of start */
     MapObject *object; /* NULL: plain anonymous memory */
     u8 kind;
-    bool dontfork;     /* MADV_DONTFORK */
-    bool wipeonfork;   /* MADV_WIPEONFORK */
-    bool guarded;      /* parts of it may be write-protected on behalf of the translator */
+    bool dontfork;   /* MADV_DONTFORK */
+    bool wipeonfork; /* MADV_WIPEONFORK */
+    bool guarded;    /* parts of it may be write-protected on behalf of the translator */
 
     /* structure: aspace_map.c only, but `next` and `prev` may be read */
     struct MapNode *next, *prev;

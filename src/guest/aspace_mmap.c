@@ -20,15 +20,15 @@
 #include <unistd.h>
 
 #define HUGE_2M (2ul << 20)
-#define IMAGE_FILE_MAX (64ul << 20)    /* larger non-executable files don't go to the window */
+#define IMAGE_FILE_MAX (64ul << 20)     /* larger non-executable files don't go to the window */
 #define IMAGE_LIBRARY_MAX (512ul << 20) /* unless a loader maps them (MAP_DENYWRITE) */
-#define IMAGE_RESERVE_MAX (64ul << 20) /* nor do larger reservations, */
+#define IMAGE_RESERVE_MAX (64ul << 20)  /* nor do larger reservations, */
 #define IMAGE_RESERVE_SUM (256ul << 20) /* nor more of them than this together */
 #define PLACE_TRIES 16
 
 /* Flags that describe the mapping itself, not how it is to be made. */
-#define MAP_LASTING                                                                             \
-    (MAP_TYPE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_STACK | MAP_HUGETLB |        \
+#define MAP_LASTING                                                                       \
+    (MAP_TYPE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_STACK | MAP_HUGETLB | \
      (0x3f << MAP_HUGE_SHIFT))
 
 static u64 reserved_in_image;
@@ -216,7 +216,8 @@ static i64 map_fixed(const MmapCall *c)
         return ask_kernel(c, c->flags); /* can't succeed */
     }
     aspace_sync_growth(c->addr, end);
-    if ((c->flags & MAP_FIXED_NOREPLACE) != 0) { /* where it is unknown it must not mean MAP_FIXED */
+    if ((c->flags & MAP_FIXED_NOREPLACE) !=
+        0) { /* where it is unknown it must not mean MAP_FIXED */
         i64 r = host_mmap(c->addr, c->len, c->prot, c->flags & ~MAP_FIXED, c->fd, c->off);
         if (r >= 0 && (u64)r != c->addr) {
             host_munmap((u64)r, c->len);

@@ -36,13 +36,13 @@ GuestAddr place_find(u64 len, u64 align, Region region)
     const struct {
         u64 lo, hi;
     } areas[] = {
-        {NONPIE_HI, mt_layout.image_hi},
-        {place_brk_limit(), place_stack_bottom()},
-        {mt_layout.brk_base, place_brk_limit()},
-        {NONPIE_HI, mt_layout.image_hi},
+        {NONPIE_HI, mt_layout.image_hi},         {place_brk_limit(), place_stack_bottom()},
+        {mt_layout.brk_base, place_brk_limit()}, {NONPIE_HI, mt_layout.image_hi},
         {mt_layout.image_lo, NONPIE_HI},
     };
-    for (size_t i = region == REGION_IMAGE ? 0 : region == REGION_ANON ? 1 : 3;
+    for (size_t i = region == REGION_IMAGE  ? 0
+                    : region == REGION_ANON ? 1
+                                            : 3;
          i < MT_ARRAY_SIZE(areas); i++) {
         GuestAddr at = map_hole(areas[i].lo, areas[i].hi, len, align, ASPACE_STACK_GUARD);
         if (at != 0) {

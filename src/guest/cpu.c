@@ -57,8 +57,7 @@ static u64 read_xcr0(void)
 static u64 permitted_components(void)
 {
     u64 perm = 0;
-    if (RUNNING_ON_VALGRIND ||
-        syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM_CODE, &perm) != 0) {
+    if (RUNNING_ON_VALGRIND || syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM_CODE, &perm) != 0) {
         return ~XFEATURE_AMX;
     }
     return perm | ~XFEATURE_AMX;
@@ -70,7 +69,8 @@ static u32 standard_size(u64 mask)
     u32 size = FXSAVE_BYTES + XSAVE_HEADER_BYTES;
     for (unsigned i = 2; i < 63; i++) {
         u32 a, b, c, d;
-        if ((mask >> i & 1) != 0 && __get_cpuid_count(0xd, i, &a, &b, &c, &d) != 0 && a + b > size) {
+        if ((mask >> i & 1) != 0 && __get_cpuid_count(0xd, i, &a, &b, &c, &d) != 0 &&
+            a + b > size) {
             size = a + b;
         }
     }

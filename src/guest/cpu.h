@@ -8,8 +8,22 @@
 #include "base/base.h"
 
 enum {
-    MT_RAX, MT_RCX, MT_RDX, MT_RBX, MT_RSP, MT_RBP, MT_RSI, MT_RDI,
-    MT_R8, MT_R9, MT_R10, MT_R11, MT_R12, MT_R13, MT_R14, MT_R15,
+    MT_RAX,
+    MT_RCX,
+    MT_RDX,
+    MT_RBX,
+    MT_RSP,
+    MT_RBP,
+    MT_RSI,
+    MT_RDI,
+    MT_R8,
+    MT_R9,
+    MT_R10,
+    MT_R11,
+    MT_R12,
+    MT_R13,
+    MT_R14,
+    MT_R15,
     MT_NGPR
 };
 

@@ -14,12 +14,12 @@ typedef struct ExecError {
 
 /* A program resolved as execve(2) would: scripts followed, architecture and permissions checked. */
 typedef struct ExecTarget {
-    int fd;              /* the ELF file, open for reading; owned by the caller */
-    char *path;          /* path of the ELF file as opened (AT_EXECFN for non-scripts) */
-    char *real_path;     /* absolute, symlinks resolved: what /proc/self/exe shows */
-    char *execfn;        /* AT_EXECFN */
-    char **argv;         /* with a script's interpreter and argument put in front; NULL-ended */
-    bool is_setid;       /* set-user-ID or set-group-ID */
+    int fd;          /* the ELF file, open for reading; owned by the caller */
+    char *path;      /* path of the ELF file as opened (AT_EXECFN for non-scripts) */
+    char *real_path; /* absolute, symlinks resolved: what /proc/self/exe shows */
+    char *execfn;    /* AT_EXECFN */
+    char **argv;     /* with a script's interpreter and argument put in front; NULL-ended */
+    bool is_setid;   /* set-user-ID or set-group-ID */
 } ExecTarget;
 
 /* Looks `name` up in PATH if it has no slash. Returns a malloc'ed path, or NULL and *err. */
@@ -31,13 +31,13 @@ void exec_target_free(ExecTarget *t);
 
 /* What has been loaded. */
 typedef struct ElfImage {
-    GuestAddr entry;        /* where execution begins (the interpreter's entry if there is one) */
-    GuestAddr prog_entry;   /* AT_ENTRY */
-    GuestAddr phdr;         /* AT_PHDR */
+    GuestAddr entry;      /* where execution begins (the interpreter's entry if there is one) */
+    GuestAddr prog_entry; /* AT_ENTRY */
+    GuestAddr phdr;       /* AT_PHDR */
     u16 phnum, phent;
-    GuestAddr interp_base;  /* AT_BASE; 0 if none */
-    GuestAddr brk_start;    /* page after the program's highest segment */
-    bool exec_stack;        /* PT_GNU_STACK asks for it */
+    GuestAddr interp_base; /* AT_BASE; 0 if none */
+    GuestAddr brk_start;   /* page after the program's highest segment */
+    bool exec_stack;       /* PT_GNU_STACK asks for it */
     GuestAddr load_lo, load_hi;
 } ElfImage;
 

@@ -25,8 +25,8 @@ typedef struct LoadedFile {
 
 static int segment_prot(const Elf64_Phdr *p)
 {
-    return ((p->p_flags & PF_R) != 0 ? PROT_READ : 0) | ((p->p_flags & PF_W) != 0 ? PROT_WRITE : 0) |
-           ((p->p_flags & PF_X) != 0 ? PROT_EXEC : 0);
+    return ((p->p_flags & PF_R) != 0 ? PROT_READ : 0) |
+           ((p->p_flags & PF_W) != 0 ? PROT_WRITE : 0) | ((p->p_flags & PF_X) != 0 ? PROT_EXEC : 0);
 }
 
 static int map_error(const ElfFile *f, i64 r, GuestAddr at, ExecError *err)
@@ -115,7 +115,8 @@ static int load_file(const ElfFile *f, LoadedFile *out, ExecError *err)
             return map_error(f, r, page, err);
         }
         if (page > done) {
-            aspace_munmap(done, page - done); /* the kernel leaves no reservation between segments */
+            aspace_munmap(done,
+                          page - done); /* the kernel leaves no reservation between segments */
         }
         out->end = p->p_vaddr + p->p_memsz + out->bias;
         done = MT_PAGE_UP(out->end);
@@ -155,10 +156,11 @@ static int open_interp(const char *path, const char *program, ExecError *err)
         return exec_fail(err, errno, 1, "%s: its interpreter %s can't be opened: %s", program, path,
                          strerror(errno));
     }
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || faccessat(AT_FDCWD, path, X_OK, AT_EACCESS)) {
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+        faccessat(AT_FDCWD, path, X_OK, AT_EACCESS)) {
         close(fd);
-        return exec_fail(err, EACCES, 1, "%s: its interpreter %s is not an executable file", program,
-                         path);
+        return exec_fail(err, EACCES, 1, "%s: its interpreter %s is not an executable file",
+                         program, path);
     }
     return fd;
 }

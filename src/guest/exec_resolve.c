@@ -163,7 +163,8 @@ static bool has_setid(int fd, const struct stat *st)
     if (fstatvfs(fd, &vfs) == 0 && (vfs.f_flag & ST_NOSUID) != 0) {
         return false;
     }
-    return (st->st_mode & S_ISUID) != 0 || (st->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
+    return (st->st_mode & S_ISUID) != 0 ||
+           (st->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
 }
 
 static int out_of_memory(ExecError *err)
@@ -241,7 +242,8 @@ static int resolve(ExecTarget *t, ExecError *err)
     int r = 1;
     for (int depth = 0; r == 1; depth++) {
         if (depth > SCRIPT_DEPTH) {
-            r = exec_fail(err, ELOOP, EXIT_CANNOT, "%s: too many scripts run each other", t->execfn);
+            r = exec_fail(err, ELOOP, EXIT_CANNOT, "%s: too many scripts run each other",
+                          t->execfn);
             break;
         }
         char *current = strdup(t->path);

@@ -23,7 +23,7 @@
 Layout mt_layout;
 
 #define IMAGE_LO 0x10000ul
-#define IMAGE_HI 0x7fff0000ul /* AddressSanitizer's shadow begins at 0x7fff7000 */
+#define IMAGE_HI 0x7fff0000ul  /* AddressSanitizer's shadow begins at 0x7fff7000 */
 #define NONPIE_HI 0x20000000ul /* below: left to programs with fixed addresses */
 #define CACHE_TOP 0x68000000ul /* the cache's end, if nothing is in the way */
 #define CACHE_STEP 0x200000ul
@@ -34,10 +34,8 @@ Layout mt_layout;
 static const struct {
     u64 lo, hi;
 } anon_candidates[] = {
-    {0x110000000000, 0x500000000000},
-    {0x010000000000, 0x100000000000},
-    {0x000800000000, 0x008000000000},
-    {0x000400000000, 0x000f00000000},
+    {0x110000000000, 0x500000000000}, {0x010000000000, 0x100000000000},
+    {0x000800000000, 0x008000000000}, {0x000400000000, 0x000f00000000},
     {0x000100000000, 0x000800000000},
 };
 
@@ -108,7 +106,7 @@ static u64 place_cache(u64 size)
 /* The largest gap between mappings inside [lo, hi). */
 typedef struct GapSearch {
     u64 lo, hi;
-    u64 at;               /* end of what has been seen */
+    u64 at; /* end of what has been seen */
     u64 best_lo, best_hi;
 } GapSearch;
 

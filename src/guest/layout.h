@@ -6,12 +6,12 @@
 #include "base/base.h"
 
 typedef struct Layout {
-    u64 image_lo, image_hi;   /* image window */
-    u64 cache_base;           /* executable view of the code cache, inside the image window */
+    u64 image_lo, image_hi; /* image window */
+    u64 cache_base;         /* executable view of the code cache, inside the image window */
     u64 cache_size;
-    u64 anon_lo, anon_hi;     /* anonymous guest memory */
-    u64 stack_top;            /* end of the main thread's guest stack */
-    u64 brk_base;             /* start of the guest's brk heap (page-aligned) */
+    u64 anon_lo, anon_hi; /* anonymous guest memory */
+    u64 stack_top;        /* end of the main thread's guest stack */
+    u64 brk_base;         /* start of the guest's brk heap (page-aligned) */
 } Layout;
 
 extern Layout mt_layout;
