@@ -72,4 +72,27 @@ safe_str_fault:
     .cfi_endproc
     .size safe_str_raw, . - safe_str_raw
 
+/* int safe_cas_raw(u32 *p, u32 old, u32 new, u32 *seen): 1 if changed, 0 if not, -1 on a fault. */
+    .globl safe_cas_raw
+    .hidden safe_cas_raw
+    .type safe_cas_raw, @function
+    .p2align 4
+safe_cas_raw:
+    .cfi_startproc
+    mov %esi, %eax
+    .globl safe_cas_begin, safe_cas_end, safe_cas_fault
+    .hidden safe_cas_begin, safe_cas_end, safe_cas_fault
+safe_cas_begin:
+    lock cmpxchg %edx, (%rdi)
+safe_cas_end:
+    mov %eax, (%rcx)
+    sete %al
+    movzbl %al, %eax
+    ret
+safe_cas_fault:
+    mov $-1, %eax
+    ret
+    .cfi_endproc
+    .size safe_cas_raw, . - safe_cas_raw
+
     .section .note.GNU-stack, "", @progbits

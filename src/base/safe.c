@@ -12,7 +12,9 @@
 
 int safe_copy_raw(void *dst, const void *src, size_t n);
 i64 safe_str_raw(char *dst, const char *src, size_t n);
+int safe_cas_raw(u32 *p, u32 old, u32 new_value, u32 *seen);
 extern const char safe_copy_begin[], safe_copy_end[], safe_copy_fault[];
+extern const char safe_cas_begin[], safe_cas_end[], safe_cas_fault[];
 extern const char safe_str_begin[], safe_str_end[], safe_str_fault[];
 
 int safe_read(void *dst, GuestAddr src, size_t n)
@@ -54,6 +56,13 @@ i64 safe_read_str(char *dst, GuestAddr src, size_t n)
     return (size_t)len < n ? len : -ENAMETOOLONG;
 }
 
+int safe_cmpxchg32(GuestAddr addr, u32 old, u32 new_value, u32 *seen)
+{
+    int r = safe_cas_raw((u32 *)addr, old, new_value, seen);
+
+    return r < 0 ? -EFAULT : r;
+}
+
 u64 safe_fixup(u64 pc)
 {
     if (pc >= (u64)safe_copy_begin && pc < (u64)safe_copy_end) {
@@ -61,6 +70,9 @@ u64 safe_fixup(u64 pc)
     }
     if (pc >= (u64)safe_str_begin && pc < (u64)safe_str_end) {
         return (u64)safe_str_fault;
+    }
+    if (pc >= (u64)safe_cas_begin && pc < (u64)safe_cas_end) {
+        return (u64)safe_cas_fault;
     }
     return 0;
 }

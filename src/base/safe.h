@@ -20,6 +20,10 @@ size_t safe_read_partial(void *dst, GuestAddr src, size_t n);
  * -ENAMETOOLONG. */
 i64 safe_read_str(char *dst, GuestAddr src, size_t n);
 
+/* Compare and exchange of an aligned 32-bit word: 1 changed, 0 not (*seen: what was there), or
+ * -EFAULT. */
+int safe_cmpxchg32(GuestAddr addr, u32 old, u32 new_value, u32 *seen);
+
 /* For the host's SIGSEGV/SIGBUS handler: if pc is inside one of the routines above, returns the pc
  * to resume at (the routine then returns the error), else 0. */
 u64 safe_fixup(u64 pc);

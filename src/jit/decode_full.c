@@ -418,6 +418,9 @@ static void set_effects(Insn *out, const ZydisDecodedInstruction *z, const Zydis
     if (z->mnemonic == ZYDIS_MNEMONIC_CLZERO) {
         out->flags |= INSN_F_WRITES_MEM;
     }
+    if (z->mnemonic == ZYDIS_MNEMONIC_ENTER && (z->raw.imm[1].value.u & 31) > 1) {
+        out->flags |= INSN_F_READS_MEM; /* the outer frames' pointers */
+    }
     if (p->seg_off != MT_NONE && decode_hidden_address(z->mnemonic)) {
         out->flags |= p->gs ? INSN_F_SEG_GS : INSN_F_SEG_FS;
         out->seg_off = p->seg_off;

@@ -17,10 +17,11 @@ typedef enum HostWhere {
 
 HostWhere recover_where(u64 host_pc);
 
-/* WHERE_CACHE: writes the exact guest registers, rip and rflags at the interruption into mt_cpu and
- * copies the frame's vector state to mt_cpu.xsave (xstate_saved = 1), then changes uc so that the
- * handler returns into the run loop. For a synchronous signal mt_cpu.rip is the faulting
- * instruction's address (int3: the address behind it). */
+/* WHERE_CACHE: writes the exact guest registers, rip and rflags at the interruption into mt_cpu, then
+ * changes uc so that the handler returns into the run loop. The guest's vector state is in the
+ * registers when the handler has returned, and the fast path saves it then (the signal is delivered
+ * later, by the run loop). For a synchronous signal mt_cpu.rip is the faulting instruction's address
+ * (int3: the address behind it). */
 void recover_leave_cache(ucontext_t *uc);
 
 /* WHERE_ENTERING, WHERE_SYSCALL: changes uc so that the thread goes back to the run loop with guest

@@ -30,6 +30,14 @@ typedef struct PendingSignal {
     u64 trapno, err, cr2; /* for the guest's sigcontext */
 } PendingSignal;
 
+/* Where a thread is with respect to the gate of sequential mode (world_seq.c). */
+enum {
+    GATE_AWAY,     /* OUTSIDE: in a system call, or on its way to or from one */
+    GATE_ARRIVING, /* about to queue up; or attached, and not yet seen at the gate */
+    GATE_WAITING,  /* in a queue of the gate */
+    GATE_HOLDS,    /* its turn */
+};
+
 /* What the run loop must do before guest code runs on. Set in syscalls, read in the run loop. */
 typedef struct Thread {
     /* immutable after start */
@@ -47,6 +55,7 @@ typedef struct Thread {
     GuestAltStack altstack;
     PendingSignal pending;
     u64 clear_child_tid;
+    bool step_over;         /* run the next instruction in a private translation */
     bool exiting;           /* the run loop ends */
     int exit_code;
     bool in_syscall;        /* rip is behind a system call that has just been done */
@@ -70,7 +79,7 @@ typedef struct Thread {
 
     /* Atomic; written by whoever parks and unparks the thread. */
     _Alignas(64) u32 futex;
-    u32 gate_phase; /* sequential mode: GATE_* */
+    u32 gate_phase; /* sequential mode: GATE_*; written by the thread itself */
     /* guarded by the world lock's queue lock */
     struct Thread *wait_next;
     /* guarded by the world lock's scan lock */

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * block.c -- memory for blocks.
+ * Role:    one reserved arena, a bump pointer and free lists by size class (8 bytes each).
+ * Locking: arena_lock. */
+#include "jit/block.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define MT_CLASSES 512 /* sizes up to 4 KiB */
+
+u8 *mt_block_arena;
+static u64 arena_size;
+static u64 arena_next;
+static void *free_lists[MT_CLASSES];
+static pthread_mutex_t arena_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int block_arena_init(u64 cache_size)
+{
+    void *p;
+
+    arena_size = cache_size * 4 + (1u << 20);
+    p = mmap(NULL, arena_size, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        return -ENOMEM;
+    }
+    mt_block_arena = p;
+    arena_next = 64; /* so that reference 0 is nobody's */
+    return 0;
+}
+
+static u64 block_bytes(u32 nedges, u32 pcmap_len)
+{
+    return MT_ALIGN_UP(sizeof(Block) + nedges * sizeof(Edge) + pcmap_len, 8);
+}
+
+Block *block_alloc(u32 nedges, u32 pcmap_len)
+{
+    u64 n = block_bytes(nedges, pcmap_len);
+    u64 cls = n / 8;
+    void *p = NULL;
+
+    pthread_mutex_lock(&arena_lock);
+    if (cls < MT_CLASSES && free_lists[cls] != NULL) {
+        p = free_lists[cls];
+        free_lists[cls] = *(void **)p;
+    } else if (arena_next + n <= arena_size) {
+        p = mt_block_arena + arena_next;
+        arena_next += n;
+    }
+    pthread_mutex_unlock(&arena_lock);
+    if (p != NULL) {
+        memset(p, 0, n);
+    }
+    return p;
+}
+
+void block_free(Block *b)
+{
+    u64 cls = block_bytes(b->nedges, b->pcmap_len) / 8;
+
+    if (cls >= MT_CLASSES) {
+        return; /* regained at the next flush */
+    }
+    pthread_mutex_lock(&arena_lock);
+    *(void **)b = free_lists[cls];
+    free_lists[cls] = b;
+    pthread_mutex_unlock(&arena_lock);
+}
+
+void block_arena_reset_world(void)
+{
+    pthread_mutex_lock(&arena_lock);
+    memset(free_lists, 0, sizeof(free_lists));
+    /* Give the memory back, then begin anew. */
+    madvise(mt_block_arena, arena_next, MADV_DONTNEED);
+    arena_next = 64;
+    pthread_mutex_unlock(&arena_lock);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * blockmap.c -- lookup, chaining and unlinking of blocks.
+ * Role:       liburcu's lock-free hash table holds all live blocks; the indirect-branch table and the
+ *             links in the code are caches of it.
+ * Invariants: B1. a block is in the table => it is not dead, or its unlinking is under way.
+ *             B2. e->to == b  <=>  e is on b's incoming list  <=>  e's jump leads to b's code.
+ *             B3. no edge leads to a block whose unlinking is complete, and none leads from it.
+ * Locking:    one of MT_CHAIN_LOCKS mutexes, by block, guards a block's incoming list and the `to`
+ *             fields of the edges on it. Only one is ever held.
+ *             Link and unlink race in Dekker's way: the unlinker sets `dead` before it takes the
+ *             lock and looks at the lists; the linker looks at `dead` after it has made the link.
+ *             Both are sequentially consistent, so at least one of them sees the other.
+ * Lifetime:   a dead block is freed one grace period after blockmap_unlink(). */
+#include "jit/blockmap.h"
+
+#include "base/log.h"
+#include "base/stats.h"
+#include "jit/emit.h"
+#include "jit/lower.h"
+#include "sched/rcu.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#define MT_CHAIN_LOCKS 64
+#define MT_MAP_BUCKETS (1u << 14)
+
+static struct cds_lfht *table;
+static pthread_mutex_t chain_locks[MT_CHAIN_LOCKS];
+
+static pthread_mutex_t *chain_lock(const Block *b)
+{
+    return &chain_locks[b->self * 2654435761u >> 26];
+}
+
+static unsigned long hash_pc(GuestAddr pc, u32 key)
+{
+    u64 h = (pc ^ ((u64)key << 48)) * 0x9e3779b97f4a7c15ull;
+
+    return h ^ h >> 32;
+}
+
+int blockmap_init(void)
+{
+    for (int i = 0; i < MT_CHAIN_LOCKS; i++) {
+        pthread_mutex_init(&chain_locks[i], NULL);
+    }
+    table = rcu_table_new(MT_MAP_BUCKETS);
+    return table != NULL ? 0 : -ENOMEM;
+}
+
+typedef struct Key {
+    GuestAddr pc;
+    u32 key;
+} Key;
+
+static int match(struct cds_lfht_node *node, const void *key)
+{
+    const Block *b = caa_container_of(node, Block, node);
+    const Key *k = key;
+
+    return b->pc == k->pc && b->key == k->key;
+}
+
+Block *blockmap_find(GuestAddr pc, u32 key)
+{
+    Key k = {pc, key};
+    struct cds_lfht_iter it;
+    struct cds_lfht_node *n;
+
+    rcu_read_begin(thread_self());
+    cds_lfht_lookup(table, hash_pc(pc, key), match, &k, &it);
+    n = cds_lfht_iter_get_node(&it);
+    rcu_read_end(thread_self());
+    return n != NULL ? caa_container_of(n, Block, node) : NULL;
+}
+
+Block *blockmap_add(Block *b)
+{
+    Key k = {b->pc, b->key};
+    struct cds_lfht_node *n;
+
+    rcu_read_begin(thread_self());
+    n = cds_lfht_add_unique(table, hash_pc(b->pc, b->key), match, &k, &b->node);
+    rcu_read_end(thread_self());
+    return caa_container_of(n, Block, node);
+}
+
+/* The one store that links and unlinks. The field lies inside 8 aligned bytes (lower.c, L3), so a
+ * processor that fetches the jump sees the old or the new target. */
+static void patch_jump(const Edge *e, u64 target)
+{
+    u32 rel = (u32)(target - (cache_exec_addr(e->patch) + 4));
+
+    __atomic_store_n((u32 *)cache_write_ptr(e->patch), rel, __ATOMIC_RELEASE);
+}
+
+static void list_add(Block *to, Edge *e)
+{
+    EdgeRef r = arena_ref(e);
+
+    e->to = to->self;
+    e->in_prev = 0;
+    e->in_next = to->in_head;
+    if (to->in_head != 0) {
+        edge_of(to->in_head)->in_prev = r;
+    }
+    to->in_head = r;
+}
+
+static void list_del(Block *to, Edge *e)
+{
+    if (e->in_prev != 0) {
+        edge_of(e->in_prev)->in_next = e->in_next;
+    } else {
+        to->in_head = e->in_next;
+    }
+    if (e->in_next != 0) {
+        edge_of(e->in_next)->in_prev = e->in_prev;
+    }
+    __atomic_store_n(&e->to, 0, __ATOMIC_RELAXED); /* guarded by the lock; the peek re-checks */
+}
+
+static void unlink_edge_locked(Block *to, Edge *e)
+{
+    patch_jump(e, cache_exec_addr(e->stub));
+    list_del(to, e);
+    STAT_INC(UNLINKS);
+}
+
+static bool is_dead(const Block *b)
+{
+    return __atomic_load_n(&b->dead, __ATOMIC_SEQ_CST) != 0;
+}
+
+void chain_link(Edge *e, Block *to)
+{
+    Block *from = block_of(e->from);
+
+    if (e->patch == 0) {
+        return;
+    }
+    pthread_mutex_lock(chain_lock(to));
+    /* e->to changes under the lock of the block it names; from 0 under any lock, by one winner. */
+    if (!is_dead(to) && __atomic_load_n(&e->to, __ATOMIC_RELAXED) == 0) {
+        u32 none = 0;
+
+        if (__atomic_compare_exchange_n(&e->to, &none, to->self, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED)) {
+            list_add(to, e);
+            patch_jump(e, cache_exec_addr(to->host));
+            STAT_INC(LINKS);
+            if (is_dead(from)) {
+                unlink_edge_locked(to, e);
+            }
+        }
+    }
+    pthread_mutex_unlock(chain_lock(to));
+}
+
+static void unlink_incoming(Block *b)
+{
+    pthread_mutex_lock(chain_lock(b));
+    while (b->in_head != 0) {
+        unlink_edge_locked(b, edge_of(b->in_head));
+    }
+    pthread_mutex_unlock(chain_lock(b));
+}
+
+static void unlink_outgoing(Block *b)
+{
+    for (u32 i = 0; i < b->nedges; i++) {
+        Edge *e = &block_edges(b)[i];
+        BlockRef r = __atomic_load_n(&e->to, __ATOMIC_SEQ_CST);
+
+        if (r != 0) {
+            Block *to = block_of(r);
+
+            pthread_mutex_lock(chain_lock(to));
+            if (__atomic_load_n(&e->to, __ATOMIC_RELAXED) == r) {
+                unlink_edge_locked(to, e);
+            }
+            pthread_mutex_unlock(chain_lock(to));
+        }
+    }
+}
+
+static void ibt_remove(Block *b)
+{
+    CacheOff ind = __atomic_load_n(&b->ind, __ATOMIC_SEQ_CST);
+    u64 own = cache_exec_addr(ind);
+
+    if (ind != 0) {
+        __atomic_compare_exchange_n(&mt_cache.ibt_write[b->pc & (MT_IBT_SIZE - 1)], &own,
+                                    mt_cache.glue_ib_miss, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_RELAXED);
+    }
+}
+
+bool blockmap_unlink(Block *b)
+{
+    if (__atomic_exchange_n(&b->dead, 1, __ATOMIC_SEQ_CST) != 0) {
+        return false;
+    }
+    rcu_read_begin(thread_self());
+    cds_lfht_del(table, &b->node);
+    rcu_read_end(thread_self());
+    ibt_remove(b);
+    unlink_incoming(b);
+    unlink_outgoing(b);
+    STAT_INC(RETIRED);
+    return true;
+}
+
+static CacheOff make_thunk(Block *b)
+{
+    CacheOff at = cache_take_thunk(MT_IND_BYTES, b->self);
+    Emit e;
+
+    if (at != 0) {
+        e.w = cache_write_ptr(at);
+        e.x = cache_exec_addr(at);
+        lower_ind_entry(&e, b->pc, cache_exec_addr(b->host));
+    }
+    return at;
+}
+
+bool ibt_publish(Block *b)
+{
+    u64 *slot = &mt_cache.ibt_write[b->pc & (MT_IBT_SIZE - 1)];
+    CacheOff none = 0, at = __atomic_load_n(&b->ind, __ATOMIC_ACQUIRE);
+
+    if (at == 0) {
+        at = make_thunk(b);
+        if (at == 0) {
+            return false;
+        }
+        if (!__atomic_compare_exchange_n(&b->ind, &none, at, false, __ATOMIC_SEQ_CST,
+                                         __ATOMIC_ACQUIRE)) {
+            cache_release(at);
+            at = none;
+        }
+    }
+    __atomic_store_n(slot, cache_exec_addr(at), __ATOMIC_SEQ_CST);
+    /* Dekker with blockmap_unlink(): it has seen our entry, or we see that it is dead. */
+    if (is_dead(b)) {
+        ibt_remove(b);
+    }
+    return true;
+}
+
+static void drop_node(struct cds_lfht_node *n)
+{
+    cds_lfht_del(table, n);
+}
+
+void blockmap_flush_world(void)
+{
+    struct cds_lfht_iter it;
+    struct cds_lfht_node *n;
+
+    rcu_read_begin(thread_self());
+    cds_lfht_for_each(table, &it, n) {
+        drop_node(n);
+    }
+    rcu_read_end(thread_self());
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * blockmap.h -- from guest addresses to translations, and the links between them.
+ * Callers are INSIDE the world unless said otherwise: a block found stays valid until they leave. */
+#ifndef MT_BLOCKMAP_H
+#define MT_BLOCKMAP_H
+
+#include "jit/block.h"
+
+int blockmap_init(void);
+
+/* The live translation of `pc` for `key`, or NULL. */
+Block *blockmap_find(GuestAddr pc, u32 key);
+
+/* Publishes b. Returns b, or the block that another thread published first. */
+Block *blockmap_add(Block *b);
+
+/* Makes b unreachable: out of the map, the indirect-branch table, and all links from and to it. Any
+ * thread; idempotent. Threads that run it go on until they leave it. b is freed by its retirer one
+ * grace period later. True: this call did it. */
+bool blockmap_unlink(Block *b);
+
+/* World stopped: forgets all blocks. */
+void blockmap_flush_world(void);
+
+/* Links an exit of a block to `to`: the exit's jump is patched. Refuses dead blocks. */
+void chain_link(Edge *e, Block *to);
+
+/* Makes b reachable for indirect branches; false: the cache is full. */
+bool ibt_publish(Block *b);
+
+/* The executable address to enter for guest address pc through the indirect-branch table: checks
+ * slot[1], restores rcx from slot[0]. */
+static inline u64 ibt_lookup(GuestAddr pc)
+{
+    return __atomic_load_n(&mt_cache.ibt_write[pc & (MT_IBT_SIZE - 1)], __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * cache.h -- the code cache: memory for translated code, and the table for indirect branches.
+ * One memfd is mapped twice: an executable, read-only view below 2 GiB (D2), and a writable view
+ * anywhere. An offset into the cache (CacheOff) names a byte in both. */
+#ifndef MT_CACHE_H
+#define MT_CACHE_H
+
+#include "base/base.h"
+
+typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
+
+#define MT_IBT_BITS 16
+#define MT_IBT_SIZE (1u << MT_IBT_BITS)
+
+typedef enum ChunkKind {
+    CHUNK_FREE,
+    CHUNK_BLOCKS, /* blocks grow up from the start, their exit stubs down from the end */
+    CHUNK_THUNKS, /* indirect entries of blocks that have none of their own */
+} ChunkKind;
+
+typedef struct Cache {
+    /* immutable after cache_init() */
+    u64 exec;  /* address of the executable view (< 2 GiB) */
+    u8 *write; /* the writable view */
+    u64 size;  /* bytes of the whole mapping */
+    u64 *ibt_write; /* the indirect-branch table, writable view: executable address of an indirect
+                       entry, or of the miss stub */
+    CacheOff code_lo; /* first chunk */
+    u32 chunk_size;
+    u32 nchunks;
+    /* addresses (executable view) of the glue */
+    u64 glue_direct, glue_ib_miss, glue_syscall, glue_emulate, glue_quantum, glue_gs;
+    int fd;
+    /* changed by cache_flush_world() only */
+    u32 generation;
+} Cache;
+
+extern Cache mt_cache;
+
+/* Code space that is being written: from reserve to commit or abort. */
+typedef struct CodeSpace {
+    CacheOff hot;      /* where the block begins */
+    CacheOff hot_end;  /* how far it may grow (moves down as stubs are taken) */
+    struct Chunk *chunk;
+} CodeSpace;
+
+/* Maps the cache at mt_layout.cache_base and writes the glue. 0 or -errno. */
+int cache_init(void);
+
+/* INSIDE the world. Takes room for one translation of at least `need` bytes from the calling
+ * thread's chunk, or a new chunk. False: the cache is full (flush, then again). */
+bool cache_reserve(CodeSpace *s, u32 need);
+/* Takes n bytes for a stub at the cold end of the space. Offset, or 0: no room. */
+CacheOff cache_take_cold(CodeSpace *s, u32 n);
+/* Keeps [s->hot, hot_end) and registers the block for cache_find_block(). */
+void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref);
+void cache_abort(CodeSpace *s);
+
+/* n bytes in a thunk chunk; `block_ref` is found by cache_find_block(). 0: full. */
+CacheOff cache_take_thunk(u32 n, u32 block_ref);
+
+/* One block of a chunk has been freed; a chunk without blocks becomes free. After a grace period. */
+void cache_release(CacheOff code);
+
+/* Which block does this code belong to? Signal-safe. 0: none (glue or a stub). *kind says what it
+ * is. */
+u32 cache_find_block(u64 host_pc, ChunkKind *kind, bool *cold);
+
+/* World stopped: forgets all code. */
+void cache_flush_world(void);
+
+/* The thread's chunks are given up (thread exit). INSIDE. */
+void cache_thread_exit(void);
+
+/* fork's child: gives itself a private copy of what is used (the memfd is shared with the parent).
+ * 0 or -errno. */
+int cache_after_fork_child(void);
+
+u64 cache_used_bytes(void);
+
+static inline u64 cache_exec_addr(CacheOff o)
+{
+    return mt_cache.exec + o;
+}
+
+static inline u8 *cache_write_ptr(CacheOff o)
+{
+    return mt_cache.write + o;
+}
+
+static inline bool cache_contains(u64 host_pc)
+{
+    return host_pc - mt_cache.exec < mt_cache.size;
+}
+
+static inline CacheOff cache_off(u64 host_pc)
+{
+    return (CacheOff)(host_pc - mt_cache.exec);
+}
+
+#endif

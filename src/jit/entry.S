@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * entry.S -- entering and leaving translated code.
+ * Register contract: outside [cache_entering_begin, cache_entering_end) and the exits below, the
+ * System V ABI; inside translated code all sixteen registers and the flags are the guest's.
+ * Signals: in the entering window nothing of the guest has run and mt_cpu is complete; the handler
+ * sends the thread to cache_enter_abort. The exits run to their end: they are short, and the run
+ * loop looks at `pending` behind them. */
+#include "jit/cpu_offsets.h"
+#include "jit/entry.h"
+
+#define CPU(off) %fs:mt_cpu@tpoff+(off)
+#define GPR(n) CPU(CPU_GPR + 8*(n))
+
+    .text
+    .globl cache_enter, cache_entering_begin, cache_entering_end, cache_enter_abort
+    .type cache_enter, @function
+cache_enter:
+    push %rbp
+    push %rbx
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+    mov %rsp, CPU(CPU_HOST_RSP)
+    mov %rdi, CPU(CPU_SLOT + 56)
+cache_entering_begin:
+    cmpl $0, CPU(CPU_PENDING)
+    jne cache_enter_abort
+    pushq CPU(CPU_RFLAGS)
+    popfq
+    mov GPR(0), %rax
+    mov GPR(1), %rcx
+    mov GPR(2), %rdx
+    mov GPR(3), %rbx
+    mov GPR(5), %rbp
+    mov GPR(6), %rsi
+    mov GPR(7), %rdi
+    mov GPR(8), %r8
+    mov GPR(9), %r9
+    mov GPR(10), %r10
+    mov GPR(11), %r11
+    mov GPR(12), %r12
+    mov GPR(13), %r13
+    mov GPR(14), %r14
+    mov GPR(15), %r15
+    mov GPR(4), %rsp
+    jmp *CPU(CPU_SLOT + 56)
+cache_entering_end:
+    ud2
+
+/* LIVE: %rsp = host_rsp. Nothing else. Flags are arbitrary user flags with DF, AC clear (the handler
+ * or the code above made them so). */
+cache_enter_abort:
+    mov CPU(CPU_HOST_RSP), %rsp
+    xor %eax, %eax
+    jmp leave
+    .size cache_enter, .-cache_enter
+
+/* An exit: everything is the guest's. Saves it and returns from cache_enter with the reason. */
+    .macro EXIT name, reason
+    .globl \name
+    .type \name, @function
+\name:
+    mov %rax, GPR(0)
+    mov $\reason, %eax
+    jmp save_and_leave
+    .endm
+
+    EXIT exit_direct, MT_EXIT_DIRECT
+    EXIT exit_ib_miss, MT_EXIT_IB_MISS
+    EXIT exit_syscall, MT_EXIT_SYSCALL
+    EXIT exit_emulate, MT_EXIT_EMULATE
+    EXIT exit_quantum, MT_EXIT_QUANTUM
+    EXIT exit_gs, MT_EXIT_GS
+
+/* LIVE: all guest registers but rax, which is saved; eax = reason. */
+save_and_leave:
+    mov %rsp, GPR(4)
+    mov CPU(CPU_HOST_RSP), %rsp
+    pushfq
+    mov %rcx, GPR(1)
+    mov %rdx, GPR(2)
+    pop %rcx
+    mov %rbx, GPR(3)
+    mov %rbp, GPR(5)
+    mov %rsi, GPR(6)
+    mov %rdi, GPR(7)
+    mov %r8, GPR(8)
+    mov %r9, GPR(9)
+    mov %r10, GPR(10)
+    mov %r11, GPR(11)
+    mov %r12, GPR(12)
+    mov %r13, GPR(13)
+    mov %r14, GPR(14)
+    mov %r15, GPR(15)
+    mov %rcx, CPU(CPU_RFLAGS)
+    test $0x44500, %ecx     /* AC, NT, DF, TF must not reach C code */
+    jz leave
+    push $2
+    popfq
+/* LIVE: eax = result, rsp = host_rsp. */
+leave:
+    pop %r15
+    pop %r14
+    pop %r13
+    pop %r12
+    pop %rbx
+    pop %rbp
+    ret
+
+/* From recover_leave_cache(): mt_cpu is complete, rsp = host_rsp, flags are clean. */
+    .globl exit_signal
+exit_signal:
+    mov $MT_EXIT_SIGNAL, %eax
+    jmp leave
+
+    .section .note.GNU-stack,"",@progbits

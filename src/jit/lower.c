@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * lower.c -- guest instructions to host code.
+ * Role:       knows encodings; does not know blocks, chaining or where instructions come from.
+ * Invariants: L1. between the host code of two guest instructions every guest register is in its
+ *             host register and the flags are the guest's.
+ *             L2. the flags are never changed but by guest instructions (D3).
+ *             L3. a rel32 field that may be patched does not cross an 8-byte boundary.
+ *             L4. every host instruction has a step in the pc map. */
+#include "jit/lower.h"
+
+#include "base/options.h"
+#include "jit/cache.h"
+
+#define SLOT(i) MT_TP(slot[i])
+#define REG_NONE 0xff
+
+static bool fits32(i64 v)
+{
+    return v == (i32)v;
+}
+
+/* Can an absolute disp32 name it (sign-extended)? */
+static bool low_address(GuestAddr a)
+{
+    return a < 0x80000000u;
+}
+
+static CacheOff here(const Lower *l)
+{
+    return (CacheOff)(l->e.x - mt_cache.exec);
+}
+
+bool lower_room(const Lower *l)
+{
+    return !l->full && l->nedges + 4 < MT_MAX_EDGES && pcmap_room(&l->map) &&
+           l->space.hot_end - here(l) > 3 * MT_LOWER_MAX;
+}
+
+/* --- exits ------------------------------------------------------------------------------------ */
+
+/* movl $edge, %fs:exit_arg; jmp glue. The edge's number is filled in when the block is made. */
+static void emit_exit(Emit *e, u64 glue)
+{
+    emit_fs_store_imm32(e, MT_TP(exit_arg), 0);
+    emit_jmp(e, glue);
+}
+
+static LowerEdge *add_edge(Lower *l, EdgeKind kind, GuestAddr target)
+{
+    LowerEdge *d = &l->edges[l->nedges++];
+
+    MT_ASSERT(l->nedges <= MT_MAX_EDGES);
+    d->target = target;
+    d->kind = (u8)kind;
+    d->patch = 0;
+    return d;
+}
+
+/* An exit out of line; returns the address of its code. */
+static u64 cold_exit(Lower *l, LowerEdge *d, u64 glue)
+{
+    CacheOff at = cache_take_cold(&l->space, MT_STUB_BYTES);
+    Emit c;
+
+    MT_ASSERT(at != 0); /* lower_room() */
+    c.w = cache_write_ptr(at);
+    c.x = cache_exec_addr(at);
+    emit_exit(&c, glue);
+    d->stub = at;
+    return cache_exec_addr(at);
+}
+
+/* Pads so that a 4-byte field at here + skip lies inside 8 aligned bytes (L3). */
+static void align_patch(Lower *l, u32 skip)
+{
+    static const u8 nops[4][3] = {{0}, {0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}};
+    u32 pos = (u32)(l->e.x + skip) & 7;
+    u32 pad = pos > 4 ? 8 - pos : 0;
+
+    if (pad > 0) {
+        emit_bytes(&l->e, nops[pad], pad);
+        pcmap_plain(&l->map, 0, pad);
+    }
+}
+
+/* jmp rel32 to an exit that can be linked; glen: guest length of the instruction that it ends. */
+static void emit_link_jmp(Lower *l, u32 glen, GuestAddr target)
+{
+    LowerEdge *d = add_edge(l, EDGE_DIRECT, target);
+    u64 stub;
+
+    align_patch(l, 1);
+    stub = cold_exit(l, d, mt_cache.glue_direct);
+    d->patch = here(l) + 1;
+    emit_jmp(&l->e, stub);
+    pcmap_plain(&l->map, glen, 5);
+}
+
+/* jcc rel32 to an exit that can be linked. */
+static void emit_link_jcc(Lower *l, u32 glen, u32 cc, GuestAddr target)
+{
+    LowerEdge *d = add_edge(l, EDGE_DIRECT, target);
+    u64 stub;
+
+    align_patch(l, 2);
+    stub = cold_exit(l, d, mt_cache.glue_direct);
+    d->patch = here(l) + 2;
+    emit_u8(&l->e, 0x0f);
+    emit_u8(&l->e, (u8)(0x80 | cc));
+    emit_u32(&l->e, (u32)(stub - (l->e.x + 4)));
+    pcmap_plain(&l->map, glen, 6);
+}
+
+/* --- plain instructions ----------------------------------------------------------------------- */
+
+/* A low register that the instruction does not use, so that no prefix bit need change. */
+static u32 scratch_reg(const Insn *in)
+{
+    static const u8 candidates[] = {MT_RAX, MT_RCX, MT_RDX, MT_RBX, MT_RSI, MT_RDI};
+
+    for (u32 i = 0; i < MT_ARRAY_SIZE(candidates); i++) {
+        if (!(in->gprs_used >> candidates[i] & 1)) {
+            return candidates[i];
+        }
+    }
+    return REG_NONE;
+}
+
+/* The instruction's bytes with FS made GS. */
+static u32 copy_bytes(u8 *to, const Insn *in)
+{
+    memcpy(to, in->bytes, in->len);
+    if (in->flags & INSN_F_SEG_FS) {
+        to[in->seg_off] = 0x65;
+    }
+    return in->len;
+}
+
+/* Makes the base register field's extension bit 0, which RIP-relative addressing ignores. */
+static void clear_base_extension(u8 *b, const Insn *in)
+{
+    if (in->rex_off != 0xff) {
+        b[in->rex_off] &= (u8)~1;
+    } else if (in->flags & INSN_F_VEX_LIKE) {
+        /* Payload bytes begin behind the first prefix byte; find it: legacy prefixes precede. */
+        u32 i = 0;
+
+        while (b[i] != 0xc4 && b[i] != 0xc5 && b[i] != 0x62 && b[i] != 0x8f) {
+            i++;
+        }
+        if (b[i] != 0xc5) {
+            b[i + 1] |= 0x20; /* B, inverted */
+        }
+    }
+}
+
+/* A RIP-relative operand that the cache can reach (the usual case): another displacement. */
+static bool riprel_by_disp(Lower *l, const Insn *in)
+{
+    u8 b[15];
+    u32 n = copy_bytes(b, in);
+    i64 disp = (i64)(in->mem_addr - (l->e.x + n));
+    i32 d = (i32)disp;
+
+    if (!fits32(disp) || (in->flags & INSN_F_ADDR32)) {
+        return false;
+    }
+    memcpy(b + in->disp_off, &d, 4);
+    emit_bytes(&l->e, b, n);
+    pcmap_plain(&l->map, in->len, n);
+    return true;
+}
+
+/* One below 4 GiB named by an address-size prefix: an absolute displacement through a SIB byte. */
+static u32 riprel_absolute(u8 *to, const Insn *in)
+{
+    u8 b[15];
+    u32 n = copy_bytes(b, in), at = in->modrm_off;
+    u32 addr = (u32)in->mem_addr;
+
+    clear_base_extension(b, in);
+    memcpy(to, b, at + 1);
+    to[at] = (u8)((b[at] & 0x38) | 0x04);
+    to[at + 1] = 0x25;
+    memcpy(to + at + 2, &addr, 4);
+    memcpy(to + at + 6, b + at + 5, n - at - 5);
+    return n + 1;
+}
+
+/* mov %r, slot[3]; mov $addr, %r; insn with (%r); mov slot[3], %r */
+static void riprel_by_register(Lower *l, const Insn *in)
+{
+    u32 r = scratch_reg(in);
+    u8 b[15];
+    u32 n = copy_bytes(b, in), at = in->modrm_off;
+    u8 spilled, restored;
+
+    MT_ASSERT(r != REG_NONE); /* no instruction uses six low registers */
+    spilled = (u8)(PC_SPILL | r << 4);
+    restored = (u8)(PC_NEXT_SPILL | r << 4);
+    clear_base_extension(b, in);
+    b[at] = (u8)((b[at] & 0x38) | r);
+    memmove(b + at + 1, b + at + 5, n - at - 5);
+    emit_fs_store(&l->e, r, SLOT(3));
+    emit_mov_imm64(&l->e, r, in->mem_addr);
+    emit_bytes(&l->e, b, n - 4);
+    emit_fs_load(&l->e, r, SLOT(3));
+    pcmap_steps(&l->map, in->len,
+                (PcStep[]){{9, PC_SAME}, {10, spilled}, {(u8)(n - 4), spilled}, {9, restored}}, 4, 0);
+}
+
+static void lower_plain(Lower *l, const Insn *in)
+{
+    u8 b[16];
+    u32 n;
+
+    if (!(in->flags & INSN_F_RIPREL)) {
+        n = copy_bytes(b, in);
+    } else if (riprel_by_disp(l, in)) {
+        return;
+    } else if (in->len < 15 && (low_address(in->mem_addr) || (in->flags & INSN_F_ADDR32))) {
+        n = riprel_absolute(b, in);
+    } else {
+        riprel_by_register(l, in);
+        return;
+    }
+    emit_bytes(&l->e, b, n);
+    pcmap_plain(&l->map, in->len, n);
+}
+
+/* ud2 at this guest address: the guest's SIGILL. */
+static void lower_invalid(Lower *l, const Insn *in)
+{
+    emit_u8(&l->e, 0x0f);
+    emit_u8(&l->e, 0x0b);
+    pcmap_plain(&l->map, in->len, 2);
+}
+
+/* insn L1; jmp L2; L1: jmp taken; L2:     (jrcxz and loop have short forms only) */
+static void lower_jrcxz(Lower *l, const Insn *in)
+{
+    u8 b[15];
+    u32 n = in->len, pad;
+    LowerEdge *d = add_edge(l, EDGE_DIRECT, in->target);
+    u64 stub;
+
+    memcpy(b, in->bytes, n);
+    /* L3 for the jump at L1: its field is at here + n + 2 + pad + 1. */
+    pad = (u32)(l->e.x + n + 3) & 7;
+    pad = pad > 4 ? 8 - pad : 0;
+    b[n - 1] = (u8)(2 + pad);
+    emit_bytes(&l->e, b, n);
+    emit_u8(&l->e, 0xeb);
+    emit_u8(&l->e, (u8)(5 + pad));
+    for (u32 i = 0; i < pad; i++) {
+        emit_u8(&l->e, 0x90);
+    }
+    stub = cold_exit(l, d, mt_cache.glue_direct);
+    d->patch = here(l) + 1;
+    emit_jmp(&l->e, stub);
+    pcmap_steps(&l->map, in->len,
+                (PcStep[]){{(u8)n, PC_SAME}, {(u8)(2 + pad), PC_NEXT}, {5, PC_BRANCH}}, 3,
+                in->target);
+}
+
+/* --- calls and indirect branches -------------------------------------------------------------- */
+
+/* push $addr; its length. */
+static u32 emit_push_address(Lower *l, GuestAddr a)
+{
+    CacheOff lit;
+    i32 disp;
+
+    if (low_address(a)) {
+        emit_u8(&l->e, 0x68);
+        emit_u32(&l->e, (u32)a);
+        return 5;
+    }
+    lit = cache_take_cold(&l->space, 8);
+    MT_ASSERT(lit != 0); /* lower_room() */
+    memcpy(cache_write_ptr(lit), &a, 8);
+    disp = (i32)(cache_exec_addr(lit) - (l->e.x + 6));
+    emit_u8(&l->e, 0xff);
+    emit_u8(&l->e, 0x35);
+    emit_u32(&l->e, (u32)disp);
+    return 6;
+}
+
+static void lower_call(Lower *l, const Insn *in)
+{
+    u32 n = emit_push_address(l, in->pc + in->len);
+
+    pcmap_plain(&l->map, in->len, n);
+    pcmap_goto(&l->map, in->pc + in->len, in->target);
+    emit_link_jmp(l, 0, in->target);
+}
+
+/* mov %rcx, slot[1]; movzx %cx, %ecx; jmp *table(, %rcx, 8)      LIVE: rcx = target */
+static u32 emit_ib_jump(Lower *l, PcStep *steps)
+{
+    emit_fs_store(&l->e, MT_RCX, SLOT(1));
+    steps[0] = (PcStep){9, PC_TGT_RCX};
+    if (!mt_opts.ib_inline) {
+        emit_jmp(&l->e, mt_cache.glue_ib_miss);
+        steps[1] = (PcStep){5, PC_TGT_SLOT};
+        return 2;
+    }
+    emit_u8(&l->e, 0x0f);
+    emit_u8(&l->e, 0xb7);
+    emit_u8(&l->e, 0xc9);
+    steps[1] = (PcStep){3, PC_TGT_SLOT};
+    emit_u8(&l->e, 0xff);
+    emit_u8(&l->e, 0x24);
+    emit_u8(&l->e, 0xcd);
+    emit_u32(&l->e, (u32)mt_cache.exec);
+    steps[2] = (PcStep){7, PC_TGT_SLOT};
+    return 3;
+}
+
+/* The near return. */
+static void lower_ret(Lower *l, const Insn *in)
+{
+    PcStep s[8];
+    u32 n = 0;
+
+    emit_fs_store(&l->e, MT_RCX, SLOT(0));
+    s[n++] = (PcStep){9, PC_SAME};
+    if (in->ret_pop == 0) {
+        emit_u8(&l->e, 0x59); /* pop %rcx */
+        s[n++] = (PcStep){1, PC_SAME};
+    } else {
+        emit_bytes(&l->e, "\x48\x8b\x0c\x24", 4); /* mov (%rsp), %rcx */
+        s[n++] = (PcStep){4, PC_SAME};
+        emit_bytes(&l->e, "\x48\x8d\xa4\x24", 4); /* lea 8+pop(%rsp), %rsp */
+        emit_u32(&l->e, 8u + in->ret_pop);
+        s[n++] = (PcStep){8, PC_SPILL_RCX};
+    }
+    n += emit_ib_jump(l, s + n);
+    pcmap_steps(&l->map, in->len, s, n, 0);
+}
+
+/* mov r/m, %rcx, from the bytes of jmp/call r/m. Returns the number of steps. */
+static u32 emit_load_target(Lower *l, const Insn *in, PcStep *steps)
+{
+    u8 b[20];
+    u32 n = 0, at = in->modrm_off;
+    u8 rex = in->rex_off != 0xff ? in->bytes[in->rex_off] & 3 : 0;
+    u32 tail = (u32)in->len - at - 1;
+    i64 disp;
+
+    if (in->flags & INSN_F_SEG_FS) {
+        b[n++] = 0x65;
+    }
+    if (in->flags & INSN_F_ADDR32) {
+        b[n++] = 0x67;
+    }
+    b[n++] = (u8)(0x48 | rex);
+    b[n++] = 0x8b;
+    b[n++] = (u8)((in->bytes[at] & 0xc7) | MT_RCX << 3);
+    memcpy(b + n, in->bytes + at + 1, tail);
+    disp = (i64)(in->mem_addr - (l->e.x + n + 4));
+    if (!(in->flags & INSN_F_RIPREL)) {
+        n += tail;
+    } else if (fits32(disp) && !(in->flags & INSN_F_ADDR32)) {
+        i32 d = (i32)disp;
+
+        memcpy(b + n, &d, 4);
+        n += 4;
+    } else {
+        /* mov $addr, %rcx; mov (%rcx), %rcx */
+        emit_mov_imm64(&l->e, MT_RCX, in->mem_addr);
+        b[n - 3] = 0x48;
+        b[n - 1] = 0x09;
+        emit_bytes(&l->e, b, n);
+        steps[0] = (PcStep){10, PC_SPILL_RCX};
+        steps[1] = (PcStep){(u8)n, PC_SPILL_RCX};
+        return 2;
+    }
+    emit_bytes(&l->e, b, n);
+    steps[0] = (PcStep){(u8)n, PC_SPILL_RCX};
+    return 1;
+}
+
+static void lower_indirect(Lower *l, const Insn *in)
+{
+    PcStep s[8];
+    u32 n = 0;
+
+    emit_fs_store(&l->e, MT_RCX, SLOT(0));
+    s[n++] = (PcStep){9, PC_SAME};
+    n += emit_load_target(l, in, s + n);
+    if (in->cls == INSN_CALL_IND) {
+        u32 k = emit_push_address(l, in->pc + in->len);
+
+        s[n++] = (PcStep){(u8)k, PC_SPILL_RCX};
+    }
+    n += emit_ib_jump(l, s + n);
+    pcmap_steps(&l->map, in->len, s, n, 0);
+}
+
+/* Guest address below 2 GiB:
+ *     mov slot[1], %rcx; lea -pc(%rcx), %rcx; jrcxz 1f; jmp miss; 1: mov slot[0], %rcx
+ * Otherwise %rdx, spilled to slot[2], holds -pc.
+ * LIVE: rcx in slot[0], target in slot[1]; all else the guest's. */
+void lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
+{
+    emit_fs_load(e, MT_RCX, SLOT(1));
+    if (low_address(pc)) {
+        emit_bytes(e, "\x48\x8d\x89", 3);
+        emit_u32(e, (u32) - (i32)pc);
+    } else {
+        emit_fs_store(e, MT_RDX, SLOT(2));
+        emit_mov_imm64(e, MT_RDX, -pc);
+        emit_bytes(e, "\x48\x8d\x0c\x11", 4); /* lea (%rcx,%rdx), %rcx */
+        emit_fs_load(e, MT_RDX, SLOT(2));
+    }
+    emit_u8(e, 0xe3);
+    emit_u8(e, 5);
+    emit_jmp(e, mt_cache.glue_ib_miss);
+    emit_fs_load(e, MT_RCX, SLOT(0));
+    if (body != 0) {
+        emit_jmp(e, body);
+    }
+}
+
+/* --- blocks ----------------------------------------------------------------------------------- */
+
+/* mov %rcx, slot[3]; mov quantum, %rcx; lea -1(%rcx), %rcx; mov %rcx, quantum; jrcxz 1f;
+ * mov slot[3], %rcx; ...; 1: (cold) mov slot[3], %rcx; exit */
+static void lower_quantum(Lower *l)
+{
+    const u8 sp = (u8)(PC_SPILL | MT_RCX << 4);
+    LowerEdge *d = add_edge(l, EDGE_QUANTUM, l->pc);
+    CacheOff at;
+    Emit c;
+
+    emit_fs_store(&l->e, MT_RCX, SLOT(3));
+    emit_fs_load(&l->e, MT_RCX, MT_TP(quantum));
+    emit_bytes(&l->e, "\x48\x8d\x49\xff", 4);
+    emit_fs_store(&l->e, MT_RCX, MT_TP(quantum));
+    emit_bytes(&l->e, "\xe3\x02\xeb\x05", 4); /* jrcxz +2; jmp +5 */
+    at = cache_take_cold(&l->space, 9 + MT_STUB_BYTES);
+    MT_ASSERT(at != 0);
+    emit_jmp(&l->e, cache_exec_addr(at));
+    emit_fs_load(&l->e, MT_RCX, SLOT(3));
+    c.w = cache_write_ptr(at);
+    c.x = cache_exec_addr(at);
+    emit_fs_load(&c, MT_RCX, SLOT(3));
+    d->stub = at + 9;
+    emit_exit(&c, mt_cache.glue_quantum);
+    pcmap_steps(&l->map, 0,
+                (PcStep[]){{9, PC_SAME}, {9, sp}, {4, sp}, {9, sp}, {2, sp}, {2, sp}, {5, sp}, {9, sp}},
+                8, 0);
+}
+
+void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum)
+{
+    l->pc = pc;
+    l->start = l->space.hot;
+    l->e.w = cache_write_ptr(l->start);
+    l->e.x = cache_exec_addr(l->start);
+    l->nedges = 0;
+    l->map.len = 0;
+    l->full = false;
+    l->ind = 0;
+    if (inline_ind) {
+        l->ind = l->start;
+        lower_ind_entry(&l->e, pc, 0);
+    }
+    l->host = here(l);
+    if (quantum) {
+        lower_quantum(l);
+    }
+}
+
+void lower_insn(Lower *l, const Insn *in)
+{
+    switch (in->cls) {
+    case INSN_JCC:
+        emit_link_jcc(l, in->len, in->cc, in->target);
+        break;
+    case INSN_JRCXZ:
+        lower_jrcxz(l, in);
+        break;
+    case INSN_INVALID:
+        lower_invalid(l, in);
+        break;
+    default:
+        lower_plain(l, in);
+    }
+}
+
+void lower_follow(Lower *l, const Insn *in, GuestAddr to)
+{
+    pcmap_goto(&l->map, in->pc, to);
+}
+
+void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target)
+{
+    u64 glue = kind == EDGE_SYSCALL ? mt_cache.glue_syscall
+               : kind == EDGE_GS    ? mt_cache.glue_gs
+                                    : mt_cache.glue_emulate;
+    LowerEdge *d = add_edge(l, kind, target);
+
+    d->stub = here(l);
+    emit_exit(&l->e, glue);
+    pcmap_plain(&l->map, 0, 12);
+    pcmap_plain(&l->map, in->len, 5);
+}
+
+void lower_end_insn(Lower *l, const Insn *in)
+{
+    switch (in->cls) {
+    case INSN_JMP:
+        emit_link_jmp(l, in->len, in->target);
+        break;
+    case INSN_CALL:
+        lower_call(l, in);
+        break;
+    case INSN_RET:
+        lower_ret(l, in);
+        break;
+    case INSN_JMP_IND:
+    case INSN_CALL_IND:
+        lower_indirect(l, in);
+        break;
+    case INSN_SYSCALL:
+        lower_end_exit(l, in, EDGE_SYSCALL, in->pc + in->len);
+        break;
+    default:
+        lower_end_exit(l, in, EDGE_EMULATE, in->pc);
+    }
+}
+
+void lower_end_at(Lower *l, GuestAddr pc)
+{
+    emit_link_jmp(l, 0, pc);
+}
+
+/* Loads 4 (or 1) guest bytes into ecx, subtracts what is expected, leaves if the rest is not 0:
+ *     [mov $addr, %rcx;] mov addr, %ecx; lea -bytes(%rcx), %ecx; jrcxz 1f; jmp stale; 1: */
+static u32 emit_check_word(Lower *l, GuestAddr addr, u32 want, bool word, u64 stale, PcStep *steps)
+{
+    const u8 sp = (u8)(PC_SPILL | MT_RCX << 4);
+    u32 n = 0;
+    u64 begin;
+
+    if (!low_address(addr)) {
+        emit_mov_imm64(&l->e, MT_RCX, addr);
+        steps[n++] = (PcStep){10, sp};
+    }
+    begin = l->e.x;
+    if (!word) {
+        emit_u8(&l->e, 0x0f);
+    }
+    emit_u8(&l->e, word ? 0x8b : 0xb6);
+    if (low_address(addr)) {
+        emit_u8(&l->e, 0x0c);
+        emit_u8(&l->e, 0x25);
+        emit_u32(&l->e, (u32)addr);
+    } else {
+        emit_u8(&l->e, 0x09);
+    }
+    steps[n++] = (PcStep){(u8)(l->e.x - begin), sp};
+    emit_bytes(&l->e, "\x8d\x89", 2);
+    emit_u32(&l->e, 0u - want);
+    steps[n++] = (PcStep){6, sp};
+    emit_bytes(&l->e, "\xe3\x05", 2);
+    steps[n++] = (PcStep){2, sp};
+    emit_jmp(&l->e, stale);
+    steps[n++] = (PcStep){5, sp};
+    return n;
+}
+
+void lower_check_bytes(Lower *l, const u8 *bytes, u32 n)
+{
+    const u8 sp = (u8)(PC_SPILL | MT_RCX << 4);
+    PcStep steps[5 * MT_CHECKED_BYTES / 4 + 24];
+    LowerEdge *d = add_edge(l, EDGE_STALE, l->pc);
+    u32 k = 0, i = 0, want;
+    CacheOff at = cache_take_cold(&l->space, 9 + MT_STUB_BYTES);
+    u64 stale = cache_exec_addr(at);
+    Emit c = {cache_write_ptr(at), stale};
+
+    MT_ASSERT(at != 0 && n <= MT_CHECKED_BYTES);
+    emit_fs_load(&c, MT_RCX, SLOT(3));
+    d->stub = at + 9;
+    emit_exit(&c, mt_cache.glue_emulate);
+    emit_fs_store(&l->e, MT_RCX, SLOT(3));
+    steps[k++] = (PcStep){9, PC_SAME};
+    for (; i + 4 <= n; i += 4) {
+        memcpy(&want, bytes + i, 4);
+        k += emit_check_word(l, l->pc + i, want, true, stale, steps + k);
+    }
+    for (; i < n; i++) {
+        k += emit_check_word(l, l->pc + i, bytes[i], false, stale, steps + k);
+    }
+    emit_fs_load(&l->e, MT_RCX, SLOT(3));
+    steps[k++] = (PcStep){9, sp};
+    pcmap_steps(&l->map, 0, steps, k, 0);
+}

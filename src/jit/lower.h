@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * lower.h -- from decoded guest instructions to host code with its pc map and exits. */
+#ifndef MT_LOWER_H
+#define MT_LOWER_H
+
+#include "jit/block.h"
+#include "jit/emit.h"
+#include "jit/insn.h"
+#include "jit/pcmap.h"
+
+#define MT_MAX_EDGES 40
+#define MT_LOWER_MAX 192 /* host bytes that one guest instruction may need, its stub aside */
+#define MT_STUB_BYTES 17
+
+typedef struct LowerEdge {
+    GuestAddr target;
+    CacheOff patch, stub; /* stub: where the exit's `movl $edge, exit_arg` is */
+    u8 kind;
+} LowerEdge;
+
+/* A translation in the making. */
+typedef struct Lower {
+    CodeSpace space;
+    Emit e;
+    GuestAddr pc;      /* the block's */
+    CacheOff start;    /* of its code */
+    CacheOff host;     /* entry for direct jumps */
+    CacheOff ind;      /* 0: none inline */
+    u32 nedges;
+    LowerEdge edges[MT_MAX_EDGES];
+    PcMap map;
+    bool full;         /* the code space is used up: end the block */
+} Lower;
+
+void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum);
+
+/* Room for one more instruction with its exits? */
+bool lower_room(const Lower *l);
+
+/* One instruction that does not end the block (INSN_PLAIN, INSN_INVALID, INSN_JCC, INSN_JRCXZ). */
+void lower_insn(Lower *l, const Insn *in);
+/* The block goes on at `to` behind a direct jump at the end of `in` (JMP: nothing is emitted). */
+void lower_follow(Lower *l, const Insn *in, GuestAddr to);
+/* One that does (all others). */
+void lower_end_insn(Lower *l, const Insn *in);
+/* Ends a block behind an instruction that does not: goes on at `pc`. */
+void lower_end_at(Lower *l, GuestAddr pc);
+/* Ends the block before `in`: it needs C code of the given kind (EDGE_EMULATE, EDGE_GS). */
+void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target);
+
+/* The check that blocks from changing pages begin with: the n <= MT_CHECKED_BYTES guest bytes at the
+ * block's pc are still those in `bytes`; if not, the block is left by an EDGE_STALE. */
+#define MT_CHECKED_BYTES 48
+void lower_check_bytes(Lower *l, const u8 *bytes, u32 n);
+
+/* Writes an indirect entry that checks slot[1] against pc and then goes to `body` (0: falls
+ * through). At most MT_IND_BYTES. Used for thunks as well. */
+#define MT_IND_BYTES 80
+void lower_ind_entry(Emit *e, GuestAddr pc, u64 body);
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * pcmap.c -- writing and reading a block's pc map. Pure; no state. */
+#include "jit/pcmap.h"
+
+#include <string.h>
+
+#define GOTO_REL 0xff
+#define GOTO_ABS 0xfe
+
+void pcmap_plain(PcMap *m, u32 glen, u32 hlen)
+{
+    MT_DCHECK(glen < 16 && hlen > 0 && hlen < 16);
+    m->bytes[m->len++] = (u8)(glen << 4 | hlen);
+}
+
+void pcmap_steps(PcMap *m, u32 glen, const PcStep *steps, u32 n, GuestAddr target)
+{
+    bool branch = false;
+
+    m->bytes[m->len++] = (u8)(glen << 4);
+    m->bytes[m->len++] = (u8)n;
+    for (u32 i = 0; i < n; i++) {
+        m->bytes[m->len++] = steps[i].hlen;
+        m->bytes[m->len++] = steps[i].state;
+        branch |= (steps[i].state & 15) == PC_BRANCH;
+    }
+    if (branch) {
+        memcpy(m->bytes + m->len, &target, 8);
+        m->len += 8;
+    }
+}
+
+void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to)
+{
+    i64 delta = (i64)(to - from);
+
+    m->bytes[m->len++] = 0;
+    if (delta == (i32)delta) {
+        i32 d = (i32)delta;
+
+        m->bytes[m->len++] = GOTO_REL;
+        memcpy(m->bytes + m->len, &d, 4);
+        m->len += 4;
+    } else {
+        m->bytes[m->len++] = GOTO_ABS;
+        memcpy(m->bytes + m->len, &to, 8);
+        m->len += 8;
+    }
+}
+
+static u64 load(const u8 *p, u32 n)
+{
+    u64 v = 0;
+
+    for (u32 i = n; i-- > 0;) {
+        v = v << 8 | p[i];
+    }
+    return v;
+}
+
+/* Looks for `left` (bytes from the sequence's start) among the steps. */
+static bool find_step(const u8 *rec, GuestAddr pc, u32 left, PcState *out)
+{
+    u32 n = rec[1];
+    const u8 *step = rec + 2;
+
+    for (u32 i = 0; i < n; i++) {
+        u32 hlen = step[2 * i];
+        u8 state = step[2 * i + 1];
+
+        if (left < hlen) {
+            out->kind = state & 15;
+            out->reg = state >> 4;
+            out->pc = pc;
+            if (out->kind == PC_NEXT || out->kind == PC_NEXT_SPILL) {
+                out->pc = pc + (rec[0] >> 4);
+            } else if (out->kind == PC_BRANCH) {
+                out->pc = load(step + 2 * n, 8);
+            }
+            return true;
+        }
+        left -= hlen;
+    }
+    return false;
+}
+
+static u32 steps_size(const u8 *rec, u32 *hlen)
+{
+    u32 n = rec[1], size = 2 + 2 * n;
+    bool branch = false;
+
+    *hlen = 0;
+    for (u32 i = 0; i < n; i++) {
+        *hlen += rec[2 + 2 * i];
+        branch |= (rec[3 + 2 * i] & 15) == PC_BRANCH;
+    }
+    return size + (branch ? 8 : 0);
+}
+
+bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out)
+{
+    u32 at = 0, hlen;
+    u32 index = 0;
+
+    while (at < len) {
+        const u8 *rec = map + at;
+        u32 glen = rec[0] >> 4;
+
+        hlen = rec[0] & 15;
+        out->insn_index = index;
+        if (hlen != 0) {
+            if (off < hlen) {
+                *out = (PcState){pc, PC_SAME, 0, index};
+                return true;
+            }
+            at++;
+        } else if (rec[1] == GOTO_REL) {
+            pc += (u64)(i64)(i32)load(rec + 2, 4);
+            at += 6;
+            continue;
+        } else if (rec[1] == GOTO_ABS) {
+            pc = load(rec + 2, 8);
+            at += 10;
+            continue;
+        } else {
+            if (find_step(rec, pc, off, out)) {
+                return true;
+            }
+            at += steps_size(rec, &hlen);
+        }
+        off -= hlen;
+        pc += glen;
+        index += glen != 0;
+    }
+    /* Right behind the last instruction (a trap there): the next guest instruction. */
+    *out = (PcState){pc, PC_SAME, 0, index};
+    return off == 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * pcmap.h -- from a place in a block's host code to the guest's state there (D4).
+ * A block's map is a string of records, one a guest instruction, in the order of the host code:
+ *   (glen << 4 | hlen), hlen 1..15   an instruction copied as one host instruction; glen 0: padding
+ *   (glen << 4), n, n * step         a sequence of n host instructions; a step is 2 bytes: its host
+ *                                    length, and the state in which the guest is if it is interrupted
+ *                                    right before that host instruction (kind | register << 4);
+ *                                    behind the steps 8 bytes of target if any kind is PC_BRANCH
+ *   0, 0xff, i32                     the guest goes on at pc + i32 (a jump that was followed)
+ *   0, 0xfe, u64                     the guest goes on at this address */
+#ifndef MT_PCMAP_H
+#define MT_PCMAP_H
+
+#include "base/base.h"
+
+typedef enum PcKind {
+    PC_SAME,      /* before the instruction, all exact */
+    PC_SPILL,     /* same, but register reg is in slot[3] */
+    PC_NEXT,      /* behind the instruction, all exact */
+    PC_NEXT_SPILL, /* behind it, register reg is in slot[3] */
+    PC_TGT_RCX,   /* a branch has been done; its target is in rcx, the guest's rcx in slot[0] */
+    PC_TGT_SLOT,  /* same, the target is in slot[1] */
+    PC_BRANCH,    /* a branch to the record's target has been done, all exact */
+    PC_SPILL_RCX, /* before the instruction, rcx is in slot[0] */
+} PcKind;
+
+typedef struct PcStep {
+    u8 hlen;
+    u8 state; /* PcKind | reg << 4 */
+} PcStep;
+
+#define MT_PCMAP_MAX 2048
+
+typedef struct PcMap {
+    u32 len;
+    u8 bytes[MT_PCMAP_MAX];
+} PcMap;
+
+void pcmap_plain(PcMap *m, u32 glen, u32 hlen);
+/* n <= 16; target: for PC_BRANCH steps. */
+void pcmap_steps(PcMap *m, u32 glen, const PcStep *steps, u32 n, GuestAddr target);
+void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to);
+static inline bool pcmap_room(const PcMap *m)
+{
+    return m->len + 64 < MT_PCMAP_MAX;
+}
+
+typedef struct PcState {
+    GuestAddr pc; /* of the instruction, or behind it, or the target, as the kind says */
+    u8 kind;
+    u8 reg;
+    u32 insn_index;
+} PcState;
+
+/* The state at `off` bytes from the code that the map describes, for a block that begins at guest pc.
+ * False: off is behind the end. Signal-safe. */
+bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out);
+
+#endif

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * perfmap.h -- /tmp/perf-PID.map, by which perf(1) names translated code (docs/PERFORMANCE.md). */
+#ifndef MT_PERFMAP_H
+#define MT_PERFMAP_H
+
+#include "jit/block.h"
+
+/* Adds a line for the block: "ADDR SIZE guest_PC file+offset". */
+void perfmap_add(const Block *b);
+
+#endif

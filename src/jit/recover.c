@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * recover.c -- guest state from a host signal frame (D4).
+ * Signals: runs in the host handler only. General registers only; takes no lock. */
+#include "jit/recover.h"
+
+#include "guest/cpu.h"
+#include "jit/block.h"
+#include "jit/cache.h"
+#include "jit/cpu_offsets.h"
+#include "jit/entry.h"
+#include "jit/pcmap.h"
+#include "sys/sys.h"
+
+_Static_assert(offsetof(CpuState, gpr) == CPU_GPR, "cpu_offsets.h");
+_Static_assert(offsetof(CpuState, rip) == CPU_RIP, "cpu_offsets.h");
+_Static_assert(offsetof(CpuState, rflags) == CPU_RFLAGS, "cpu_offsets.h");
+_Static_assert(offsetof(CpuState, slot) == CPU_SLOT, "cpu_offsets.h");
+_Static_assert(offsetof(CpuState, exit_arg) == CPU_EXIT_ARG, "cpu_offsets.h");
+_Static_assert(offsetof(CpuState, host_rsp) == CPU_HOST_RSP, "cpu_offsets.h");
+_Static_assert(offsetof(CpuState, pending) == CPU_PENDING, "cpu_offsets.h");
+
+#define HOST_FLAGS_CLEAR 0x44500u /* AC, NT, DF, TF */
+
+HostWhere recover_where(u64 pc)
+{
+    ChunkKind kind;
+    bool cold;
+    Block *b;
+
+    if (pc >= (u64)cache_entering_begin && pc < (u64)cache_entering_end) {
+        return WHERE_ENTERING;
+    }
+    if (pc >= (u64)sys_window_begin && pc <= (u64)sys_window_insn) {
+        return WHERE_SYSCALL;
+    }
+    if (!cache_contains(pc)) {
+        return WHERE_RUNTIME;
+    }
+    b = block_of(cache_find_block(pc, &kind, &cold));
+    /* Glue and exit stubs lead to the run loop within a few instructions. */
+    if (b == block_of(0) ||
+        (kind == CHUNK_BLOCKS && cache_off(pc) >= b->host_start + b->host_size)) {
+        return WHERE_RUNTIME;
+    }
+    return WHERE_CACHE;
+}
+
+static void apply_state(const PcState *s)
+{
+    mt_cpu.rip = s->pc;
+    switch (s->kind) {
+    case PC_SPILL:
+    case PC_NEXT_SPILL:
+        mt_cpu.gpr[s->reg] = mt_cpu.slot[3];
+        break;
+    case PC_TGT_RCX:
+        mt_cpu.rip = mt_cpu.gpr[MT_RCX];
+        mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+        break;
+    case PC_TGT_SLOT:
+        mt_cpu.rip = mt_cpu.slot[1];
+        mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+        break;
+    case PC_SPILL_RCX:
+        mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+        break;
+    default:
+        break;
+    }
+}
+
+/* In an indirect entry: slot[1] and slot[0] hold target and rcx all along; rdx is in slot[2] from its
+ * spill on, which is a no-op before its reload has been done and after. */
+static void apply_ind_entry(const Block *b, u32 off)
+{
+    mt_cpu.rip = mt_cpu.slot[1];
+    mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+    if (b->pc >= 0x80000000u && off >= 18 && off < 41) {
+        mt_cpu.gpr[MT_RDX] = mt_cpu.slot[2];
+    }
+}
+
+static void copy_registers(const greg_t *g)
+{
+    static const u8 map[MT_NGPR] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+                                    REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                    REG_R12, REG_R13, REG_R14, REG_R15};
+
+    for (int i = 0; i < MT_NGPR; i++) {
+        mt_cpu.gpr[i] = (u64)g[map[i]];
+    }
+    mt_cpu.rflags = (u64)g[REG_EFL];
+}
+
+static void resume_at(ucontext_t *uc, const char *label)
+{
+    uc->uc_mcontext.gregs[REG_RIP] = (greg_t)label;
+    uc->uc_mcontext.gregs[REG_RSP] = (greg_t)mt_cpu.host_rsp;
+    uc->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)HOST_FLAGS_CLEAR;
+}
+
+void recover_leave_cache(ucontext_t *uc)
+{
+    u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
+    ChunkKind kind;
+    bool cold;
+    Block *b = block_of(cache_find_block(pc, &kind, &cold));
+    CacheOff off = cache_off(pc);
+    PcState s;
+
+    copy_registers(uc->uc_mcontext.gregs);
+    if (kind == CHUNK_THUNKS) {
+        apply_ind_entry(b, off - b->ind);
+    } else if (off < b->host) {
+        apply_ind_entry(b, off - b->host_start);
+    } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - b->host, &s)) {
+        apply_state(&s);
+    } else {
+        mt_cpu.rip = b->pc;
+    }
+    resume_at(uc, exit_signal);
+}
+
+void recover_abort(ucontext_t *uc)
+{
+    u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
+
+    if (pc >= (u64)sys_window_begin && pc <= (u64)sys_window_insn) {
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)sys_window_abort;
+    } else {
+        resume_at(uc, cache_enter_abort);
+    }
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * smc.c -- guest pages with translations.
+ * Role:       for each guest page that code was read from: is it watched, which blocks came from it.
+ * Invariants: S1. a page is `valid` => every change of its contents that the guest can make without
+ *                 a fault is seen: it is not writable for the guest, or it is write-protected, or it
+ *                 is `checked`.
+ *             S2. a block on a page's list was made from bytes read while the page had the version
+ *                 that it has now.
+ * Locking:    page_lock guards all of it. Order: aspace_lock before page_lock before chain locks.
+ * Lifetime:   retired blocks wait on retire_list for smc_reclaim(), which frees them after a grace
+ *             period; until then threads may still run them. */
+#include "jit/smc.h"
+
+#include "base/log.h"
+#include "base/stats.h"
+#include "guest/aspace.h"
+#include "jit/blockmap.h"
+#include "jit/cache.h"
+#include "sched/world.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define MT_PAGE_BUCKETS 4096
+#define MT_FAULTS_TO_CHECK 6
+#define MT_RECLAIM_AT 256
+
+typedef struct PageEntry {
+    u64 page;
+    u32 version;
+    u16 faults;
+    bool used, valid, is_protected, checked, self;
+    BlockRef head;
+    u32 next; /* in the bucket */
+} PageEntry;
+
+static pthread_mutex_t page_lock = PTHREAD_MUTEX_INITIALIZER;
+static PageEntry *entries;
+static u32 entry_count, entry_room;
+static u32 buckets[MT_PAGE_BUCKETS];
+static u32 next_version;
+static u32 protected_count;
+static BlockRef retire_list;
+static u32 retire_count;
+
+static u32 bucket_of(u64 page)
+{
+    return (u32)(page * 0x9e3779b97f4a7c15ull >> 52);
+}
+
+void smc_init(void)
+{
+    entry_room = 1024;
+    entries = calloc(entry_room, sizeof(*entries));
+    MT_ASSERT(entries != NULL);
+    entry_count = 1;
+}
+
+static PageEntry *find_locked(u64 page)
+{
+    for (u32 i = buckets[bucket_of(page)]; i != 0; i = entries[i].next) {
+        if (entries[i].page == page) {
+            return &entries[i];
+        }
+    }
+    return NULL;
+}
+
+static PageEntry *make_locked(u64 page)
+{
+    PageEntry *p = find_locked(page);
+    u32 *bucket = &buckets[bucket_of(page)];
+
+    if (p != NULL) {
+        return p;
+    }
+    if (entry_count == entry_room) {
+        entry_room *= 2;
+        entries = realloc(entries, entry_room * sizeof(*entries));
+        MT_ASSERT(entries != NULL);
+    }
+    p = &entries[entry_count];
+    *p = (PageEntry){.page = page, .used = true, .next = *bucket};
+    *bucket = entry_count++;
+    return p;
+}
+
+static void watch_result(const PageEntry *p, PageWatch *w)
+{
+    w->page = p->page;
+    w->entry = (u32)(p - entries);
+    w->version = p->version;
+    w->checked = p->checked;
+    w->self = p->self;
+}
+
+/* Both locks held. Makes S1 true for the page. */
+static bool validate_locked(PageEntry *p, const AspaceInfo *info)
+{
+    GuestAddr addr = p->page * MT_PAGE_SIZE;
+
+    p->version = ++next_version;
+    if ((info->flags & MAP_SHARED) != 0 && (info->prot & PROT_EXEC) != 0) {
+        /* Can be written through another mapping, or by another process. */
+        p->checked = true;
+    }
+    if ((info->prot & PROT_WRITE) && !p->checked) {
+        if (aspace_host_protect_locked(addr, MT_PAGE_SIZE, false) != 0) {
+            p->checked = true;
+        } else {
+            protected_count += !p->is_protected;
+            p->is_protected = true;
+        }
+    }
+    p->valid = true;
+    return true;
+}
+
+static bool watch_slow(u64 page, PageWatch *w)
+{
+    AspaceInfo info;
+    bool ok;
+
+    aspace_lock();
+    ok = aspace_query_locked(page * MT_PAGE_SIZE, &info) && (info.prot & PROT_EXEC) != 0;
+    if (ok) {
+        pthread_mutex_lock(&page_lock);
+        PageEntry *p = make_locked(page);
+        if (!p->valid) {
+            ok = validate_locked(p, &info);
+        }
+        watch_result(p, w);
+        pthread_mutex_unlock(&page_lock);
+    }
+    aspace_unlock();
+    return ok;
+}
+
+bool smc_watch(GuestAddr addr, PageWatch *w)
+{
+    u64 page = addr / MT_PAGE_SIZE;
+    PageEntry *p;
+    bool valid;
+
+    pthread_mutex_lock(&page_lock);
+    p = find_locked(page);
+    valid = p != NULL && p->valid;
+    if (valid) {
+        watch_result(p, w);
+    }
+    pthread_mutex_unlock(&page_lock);
+    return valid || watch_slow(page, w);
+}
+
+static u32 page_slot(const Block *b, u32 entry)
+{
+    for (u32 i = 0; i < b->npages; i++) {
+        if (b->pages[i] == entry) {
+            return i;
+        }
+    }
+    return MT_BLOCK_PAGES;
+}
+
+static void list_remove_locked(PageEntry *p, Block *b)
+{
+    u32 entry = (u32)(p - entries);
+    BlockRef *link = &p->head;
+
+    while (*link != 0 && *link != b->self) {
+        Block *x = block_of(*link);
+
+        link = &x->page_next[page_slot(x, entry)];
+    }
+    if (*link == b->self) {
+        *link = b->page_next[page_slot(b, entry)];
+    }
+}
+
+static void retire_locked(Block *b)
+{
+    if (!blockmap_unlink(b)) {
+        return;
+    }
+    for (u32 i = 0; i < b->npages; i++) {
+        list_remove_locked(&entries[b->pages[i]], b);
+    }
+    b->retire_next = retire_list;
+    retire_list = b->self;
+    retire_count++;
+}
+
+void smc_retire(Block *b)
+{
+    pthread_mutex_lock(&page_lock);
+    retire_locked(b);
+    pthread_mutex_unlock(&page_lock);
+}
+
+void smc_retire_private(Block *b)
+{
+    pthread_mutex_lock(&page_lock);
+    b->retire_next = retire_list;
+    retire_list = b->self;
+    retire_count++;
+    pthread_mutex_unlock(&page_lock);
+}
+
+bool smc_register(Block *b, const PageWatch *w, u32 n)
+{
+    bool ok = true;
+
+    pthread_mutex_lock(&page_lock);
+    for (u32 i = 0; i < n; i++) {
+        PageEntry *p = &entries[w[i].entry];
+
+        ok = ok && p->valid && p->version == w[i].version;
+    }
+    for (u32 i = 0; ok && i < n; i++) {
+        PageEntry *p = &entries[w[i].entry];
+
+        b->pages[i] = w[i].entry;
+        b->page_next[i] = p->head;
+        p->head = b->self;
+        b->npages = (u8)(i + 1);
+    }
+    if (!ok) {
+        retire_locked(b);
+    }
+    pthread_mutex_unlock(&page_lock);
+    return ok;
+}
+
+static void drop_blocks_locked(PageEntry *p)
+{
+    while (p->head != 0) {
+        retire_locked(block_of(p->head));
+    }
+    p->valid = false;
+    p->version = ++next_version;
+}
+
+static void unprotect_locked(PageEntry *p)
+{
+    if (p->is_protected) {
+        p->is_protected = false;
+        protected_count--;
+    }
+}
+
+static void page_changed_locked(PageEntry *p)
+{
+    drop_blocks_locked(p);
+    unprotect_locked(p);
+    p->checked = false;
+    p->self = false;
+}
+
+void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
+{
+    u64 first = start / MT_PAGE_SIZE, last = (end - 1) / MT_PAGE_SIZE;
+
+    pthread_mutex_lock(&page_lock);
+    if (last - first < 4 * (u64)entry_count) {
+        for (u64 page = first; page <= last; page++) {
+            PageEntry *p = find_locked(page);
+
+            if (p != NULL) {
+                page_changed_locked(p);
+            }
+        }
+    } else {
+        for (u32 i = 1; i < entry_count; i++) {
+            if (entries[i].page >= first && entries[i].page <= last) {
+                page_changed_locked(&entries[i]);
+            }
+        }
+    }
+    pthread_mutex_unlock(&page_lock);
+}
+
+/* aspace_lock and page_lock held: the page may be written from now on. */
+static void allow_write_locked(PageEntry *p)
+{
+    drop_blocks_locked(p);
+    unprotect_locked(p);
+    aspace_host_protect_locked(p->page * MT_PAGE_SIZE, MT_PAGE_SIZE, true);
+}
+
+bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
+{
+    AspaceInfo info;
+    PageEntry *p;
+    bool ours;
+
+    aspace_lock();
+    ours = aspace_query_locked(addr, &info) && (info.prot & PROT_WRITE) != 0;
+    pthread_mutex_lock(&page_lock);
+    p = find_locked(addr / MT_PAGE_SIZE);
+    /* Not ours: the guest may write, and the page was not protected by us: a real fault (beyond the
+     * end of a file, say) unless another thread has just handled the same one. */
+    ours = ours && p != NULL;
+    if (ours && p->is_protected) {
+        STAT_INC(SMC_FAULTS);
+        allow_write_locked(p);
+        if (++p->faults > MT_FAULTS_TO_CHECK) {
+            p->checked = true;
+        }
+        if (pc != 0 && (pc / MT_PAGE_SIZE == p->page || (pc + 15) / MT_PAGE_SIZE == p->page)) {
+            p->self = p->checked;
+            *step_over = !p->checked;
+        }
+    } else if (ours) {
+        ours = !p->valid || p->checked;
+    }
+    pthread_mutex_unlock(&page_lock);
+    aspace_unlock();
+    return ours;
+}
+
+bool smc_unprotect_all(void)
+{
+    bool any = false;
+
+    aspace_lock();
+    pthread_mutex_lock(&page_lock);
+    for (u32 i = 1; i < entry_count && protected_count > 0; i++) {
+        if (entries[i].is_protected) {
+            allow_write_locked(&entries[i]);
+            any = true;
+        }
+    }
+    pthread_mutex_unlock(&page_lock);
+    aspace_unlock();
+    return any;
+}
+
+static void free_block(Block *b)
+{
+    cache_release(b->host_start);
+    if (b->ind != 0 && !b->inline_ind) {
+        cache_release(b->ind);
+    }
+    block_free(b);
+}
+
+void smc_reclaim(Thread *t)
+{
+    BlockRef list;
+    u32 generation;
+
+    pthread_mutex_lock(&page_lock);
+    if (retire_count < MT_RECLAIM_AT) {
+        pthread_mutex_unlock(&page_lock);
+        return;
+    }
+    list = retire_list;
+    retire_list = 0;
+    retire_count = 0;
+    generation = mt_cache.generation;
+    pthread_mutex_unlock(&page_lock);
+    world_synchronize(t);
+    /* A flush in the meantime has forgotten these blocks. */
+    pthread_mutex_lock(&page_lock);
+    while (generation == mt_cache.generation && list != 0) {
+        Block *b = block_of(list);
+
+        list = b->retire_next;
+        free_block(b);
+    }
+    pthread_mutex_unlock(&page_lock);
+}
+
+void smc_flush_world(void)
+{
+    pthread_mutex_lock(&page_lock);
+    for (u32 i = 1; i < entry_count; i++) {
+        entries[i].head = 0;
+    }
+    retire_list = 0;
+    retire_count = 0;
+    /* Under page_lock, so that smc_reclaim() frees either before it or not at all. */
+    cache_flush_world();
+    block_arena_reset_world();
+    pthread_mutex_unlock(&page_lock);
+}

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * translate.c -- from a guest address to a published block.
+ * Role:    decides what a superblock is: follows fall-through behind conditional branches and direct
+ *          jumps, up to the bounds of the options.
+ * Locking: none of its own: decoding and lowering work on the thread's own memory. Two threads that
+ *          translate the same address race in blockmap_add(); the loser's copy is dropped. */
+#include "jit/translate.h"
+
+#include "base/log.h"
+#include "base/options.h"
+#include "base/safe.h"
+#include "base/stats.h"
+#include "guest/aspace.h"
+#include "jit/blockmap.h"
+#include "jit/insn.h"
+#include "jit/lower.h"
+#include "jit/perfmap.h"
+#include "jit/smc.h"
+#include "sched/world.h"
+
+#include <string.h>
+
+#define MT_MAX_INSNS 128
+#define MT_MIN_SPACE 3072
+
+i32 mt_cpu_tpoff;
+
+/* Decoded guest code of one superblock. */
+typedef struct Plan {
+    GuestAddr pc;
+    u32 flags;
+    u32 n;
+    u32 branches;
+    u32 npages;
+    PageWatch pages[MT_BLOCK_PAGES];
+    bool checked, self;
+    bool ended;       /* the last instruction ends the block */
+    bool fault;
+    GuestAddr fault_addr;
+    GuestAddr next;   /* where the block goes on if it is not ended */
+    u16 followed[MT_MAX_INSNS]; /* instruction i is a jump that was followed */
+    Insn insns[MT_MAX_INSNS];
+} Plan;
+
+int translate_init(void)
+{
+    u64 fs0;
+
+    __asm__("mov %%fs:0, %0" : "=r"(fs0));
+    mt_cpu_tpoff = (i32)((u64)&mt_cpu - fs0);
+    decode_init();
+    smc_init();
+    return blockmap_init();
+}
+
+/* Adds the page of addr to the plan's watches. False: not executable, or too many pages. */
+static bool plan_watch(Plan *p, GuestAddr addr, bool *full)
+{
+    PageWatch w;
+
+    *full = false;
+    for (u32 i = 0; i < p->npages; i++) {
+        if (p->pages[i].page == addr / MT_PAGE_SIZE) {
+            return true;
+        }
+    }
+    if (p->npages == MT_BLOCK_PAGES) {
+        *full = true;
+        return false;
+    }
+    if (!smc_watch(addr, &w)) {
+        return false;
+    }
+    p->pages[p->npages++] = w;
+    p->checked |= w.checked;
+    p->self |= w.self;
+    return true;
+}
+
+/* A private translation watches nothing: it is used once, at once. */
+static bool page_readable(Plan *p, GuestAddr addr, bool *full)
+{
+    *full = false;
+    return (p->flags & TR_STEP) ? aspace_is_exec(addr) : plan_watch(p, addr, full);
+}
+
+/* Decodes the instruction at pc. False: the block must end before it (fault or full). */
+static bool plan_fetch(Plan *p, GuestAddr pc, Insn *in)
+{
+    u8 code[16];
+    bool full;
+    size_t in_page = MT_PAGE_SIZE - (pc & (MT_PAGE_SIZE - 1));
+    size_t n;
+
+    if (!page_readable(p, pc, &full)) {
+        p->fault = !full;
+        p->fault_addr = pc;
+        return false;
+    }
+    n = safe_read_partial(code, pc, in_page < 15 ? in_page : 15);
+    decode_insn(in, pc, code, n);
+    if (in->cls == INSN_FAULT && n == in_page) {
+        if (!page_readable(p, pc + n, &full)) {
+            p->fault = !full;
+            p->fault_addr = pc + n;
+            return false;
+        }
+        n += safe_read_partial(code + n, pc + n, 15 - n);
+        decode_insn(in, pc, code, n);
+    }
+    if (in->cls == INSN_FAULT) {
+        p->fault = true;
+        p->fault_addr = pc + n;
+        return false;
+    }
+    return true;
+}
+
+static bool ends_block(const Insn *in)
+{
+    switch (in->cls) {
+    case INSN_PLAIN:
+    case INSN_JCC:
+    case INSN_JRCXZ:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/* May the block go on at the target of a direct jump? */
+static bool may_follow(const Plan *p, GuestAddr target)
+{
+    if (!mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) || blockmap_find(target, 0)) {
+        return false;
+    }
+    for (u32 i = 0; i < p->n; i++) {
+        if (p->insns[i].pc == target) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static u32 plan_limit(const Plan *p)
+{
+    return (p->flags & TR_STEP) ? 1 : (u32)mt_opts.max_insns;
+}
+
+/* The plan's guest bytes so far, if it is contiguous. */
+static u32 plan_bytes(const Plan *p, GuestAddr next)
+{
+    return (u32)(next - p->pc);
+}
+
+static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
+{
+    if (p->n >= plan_limit(p) || (p->checked && plan_bytes(p, next) + 15 > MT_CHECKED_BYTES)) {
+        return true;
+    }
+    if (p->self && (in->flags & INSN_F_WRITES_MEM)) {
+        return true;
+    }
+    /* Behind a branch another block may begin that exists already. */
+    return in->cls == INSN_JCC && (p->branches > mt_opts.max_branches || blockmap_find(next, 0));
+}
+
+/* Adds instructions until the block ends. */
+static void plan_make(Plan *p, GuestAddr pc)
+{
+    for (;;) {
+        Insn *in = &p->insns[p->n];
+
+        p->next = pc;
+        if (!plan_fetch(p, pc, in)) {
+            return;
+        }
+        p->followed[p->n++] = 0;
+        pc += in->len;
+        p->next = pc;
+        p->branches += in->cls == INSN_JCC || in->cls == INSN_JRCXZ;
+        if (in->cls == INSN_JMP && p->n < plan_limit(p) && may_follow(p, in->target)) {
+            p->followed[p->n - 1] = 1;
+            pc = in->target;
+            continue;
+        }
+        if (ends_block(in) || (in->flags & INSN_F_SEG_GS)) {
+            p->ended = true;
+            return;
+        }
+        if (must_stop(p, in, pc)) {
+            return;
+        }
+    }
+}
+
+static void lower_checks(Lower *l, const Plan *p)
+{
+    u8 bytes[MT_CHECKED_BYTES + 16];
+    u32 n = 0;
+
+    for (u32 i = 0; i < p->n; i++) {
+        memcpy(bytes + n, p->insns[i].bytes, p->insns[i].len);
+        n += p->insns[i].len;
+    }
+    lower_check_bytes(l, bytes, n);
+}
+
+static void lower_last(Lower *l, const Plan *p, const Insn *in)
+{
+    if ((in->flags & INSN_F_SEG_GS) && !(p->flags & TR_GS)) {
+        if (in->cls == INSN_PLAIN) {
+            lower_end_exit(l, in, EDGE_GS, in->pc);
+        } else {
+            lower_end_exit(l, in, EDGE_EMULATE, in->pc);
+        }
+    } else if (in->cls == INSN_INVALID) {
+        lower_insn(l, in);
+    } else if (ends_block(in)) {
+        lower_end_insn(l, in);
+    } else {
+        lower_insn(l, in);
+        lower_end_at(l, in->pc + in->len);
+    }
+}
+
+/* Lowers the plan; it may turn out shorter than planned if the space is used up. */
+static void plan_lower(Plan *p, Lower *l)
+{
+    lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0, !mt_opts.parallel && !(p->flags & TR_STEP));
+    if (p->checked && !(p->flags & TR_STEP)) {
+        lower_checks(l, p);
+    }
+    for (u32 i = 0; i < p->n; i++) {
+        const Insn *in = &p->insns[i];
+
+        if (!lower_room(l)) {
+            p->n = i;
+            lower_end_at(l, in->pc);
+            return;
+        }
+        if (p->followed[i]) {
+            lower_follow(l, in, in->target);
+        } else if (i + 1 == p->n && p->ended) {
+            lower_last(l, p, in);
+        } else {
+            lower_insn(l, in);
+        }
+    }
+    if (!p->ended) {
+        lower_end_at(l, p->next);
+    }
+}
+
+static void fill_edges(Block *b, const Lower *l)
+{
+    for (u32 i = 0; i < l->nedges; i++) {
+        const LowerEdge *d = &l->edges[i];
+        Edge *e = &block_edges(b)[i];
+        u32 ref = arena_ref(e);
+
+        e->target = d->target;
+        e->from = b->self;
+        e->patch = d->patch;
+        e->stub = d->stub;
+        e->kind = d->kind;
+        memcpy(cache_write_ptr(d->stub) + 8, &ref, 4);
+    }
+}
+
+static Block *make_block(const Plan *p, const Lower *l)
+{
+    Block *b = block_alloc(l->nedges, l->map.len);
+    CacheOff end = (CacheOff)(l->e.x - mt_cache.exec);
+
+    if (b == NULL) {
+        return NULL;
+    }
+    b->nedges = (u8)l->nedges;
+    b->pcmap_len = (u16)l->map.len;
+    memcpy(block_pcmap(b), l->map.bytes, l->map.len);
+    b->pc = p->pc;
+    b->self = arena_ref(b);
+    b->host_start = l->start;
+    b->host = l->host;
+    b->host_size = end - l->start;
+    b->ninsns = (u8)p->n;
+    b->ind = l->ind;
+    b->inline_ind = l->ind != 0;
+    cds_lfht_node_init(&b->node);
+    fill_edges(b, l);
+    return b;
+}
+
+static void count_translation(const Plan *p, const Block *b)
+{
+    u32 bytes = 0;
+
+    for (u32 i = 0; i < p->n; i++) {
+        bytes += p->insns[i].len;
+    }
+    STAT_INC(TRANSLATIONS);
+    STAT_ADD(GUEST_INSNS, p->n);
+    STAT_ADD(GUEST_BYTES, bytes);
+    STAT_ADD(HOST_BYTES, b->host_size + b->nedges * MT_STUB_BYTES);
+}
+
+/* Links exits to translations that are there already. */
+static void link_exits(Block *b)
+{
+    for (u32 i = 0; i < b->nedges; i++) {
+        Edge *e = &block_edges(b)[i];
+
+        if (e->kind == EDGE_DIRECT && mt_opts.chaining) {
+            Block *to = blockmap_find(e->target, 0);
+
+            if (to != NULL) {
+                chain_link(e, to);
+            }
+        }
+    }
+}
+
+static void verify_plan(const Plan *p)
+{
+    char why[160];
+
+    for (u32 i = 0; i < p->n; i++) {
+        if (!decode_verify(&p->insns[i], why, sizeof(why))) {
+            mt_umsg_always("decoders differ at 0x%llx: %s", (unsigned long long)p->insns[i].pc, why);
+        }
+    }
+}
+
+static void trace_plan(const Plan *p, const Block *b)
+{
+    char text[160];
+
+    log_debug(LOG_JIT, "block 0x%llx: %u instructions, host 0x%llx + %u", (unsigned long long)p->pc,
+              p->n, (unsigned long long)cache_exec_addr(b->host_start), b->host_size);
+    for (u32 i = 0; i < p->n && mt_debug_level[LOG_JIT] >= 2; i++) {
+        decode_text(&p->insns[i], text, sizeof(text));
+        log_debug(LOG_JIT, "  0x%llx  %s", (unsigned long long)p->insns[i].pc, text);
+    }
+}
+
+static TranslateStatus publish(Plan *p, Lower *l, Block **out)
+{
+    Block *b = make_block(p, l);
+    Block *first;
+
+    if (b == NULL) {
+        return TR_FULL;
+    }
+    if (p->flags & TR_STEP) {
+        b->dead = 1; /* never linked, never found */
+        cache_commit(&l->space, (CacheOff)(l->e.x - mt_cache.exec), b->self);
+        *out = b;
+        return TR_OK;
+    }
+    /* Committed before it can be found: a signal handler may have to find it as soon as it runs. */
+    cache_commit(&l->space, (CacheOff)(l->e.x - mt_cache.exec), b->self);
+    first = blockmap_add(b);
+    if (first != b) {
+        STAT_INC(TRANSLATIONS_LOST);
+        cache_release(b->host_start);
+        block_free(b);
+        *out = first;
+        return TR_OK;
+    }
+    if (!smc_register(b, p->pages, p->npages)) {
+        return TR_AGAIN;
+    }
+    count_translation(p, b);
+    link_exits(b);
+    MT_DEBUG(LOG_JIT, 1, "translated 0x%llx", (unsigned long long)p->pc);
+    if (MT_UNLIKELY(mt_debug_level[LOG_JIT] >= 1)) {
+        trace_plan(p, b);
+    }
+    if (MT_UNLIKELY(mt_opts.perf_map)) {
+        perfmap_add(b);
+    }
+    *out = b;
+    return TR_OK;
+}
+
+TranslateStatus translate(GuestAddr pc, u32 flags, Block **out, GuestAddr *fault)
+{
+    Plan p;
+    Lower l;
+
+    p.pc = pc;
+    p.flags = flags;
+    p.n = p.branches = p.npages = 0;
+    p.checked = p.self = p.ended = p.fault = false;
+    plan_make(&p, pc);
+    if (p.n == 0) {
+        *fault = p.fault_addr;
+        return TR_FAULT;
+    }
+    if (mt_opts.verify_decode) {
+        verify_plan(&p);
+    }
+    if (!cache_reserve(&l.space, MT_MIN_SPACE)) {
+        return TR_FULL;
+    }
+    plan_lower(&p, &l);
+    return publish(&p, &l, out);
+}
+
+void translate_flush(Thread *t)
+{
+    u32 generation = mt_cache.generation;
+
+    world_stop(t);
+    if (generation == mt_cache.generation) {
+        STAT_INC(FLUSHES);
+        blockmap_flush_world();
+        smc_flush_world();
+    }
+    world_resume(t);
+}

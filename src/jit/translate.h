@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * translate.h -- making translations: decode, lower, publish. */
+#ifndef MT_TRANSLATE_H
+#define MT_TRANSLATE_H
+
+#include "jit/block.h"
+#include "sched/thread.h"
+
+typedef enum TranslateStatus {
+    TR_OK,
+    TR_FAULT, /* code cannot be fetched: SIGSEGV at *fault */
+    TR_FULL,  /* the code cache is full: translate_flush(), then again */
+    TR_AGAIN, /* the code changed meanwhile */
+} TranslateStatus;
+
+enum {
+    TR_WANT_IND = 1, /* reached by an indirect branch: give it an inline indirect entry */
+    TR_STEP = 2,     /* one instruction, private: not published, its pages not watched */
+    TR_GS = 4,       /* with TR_STEP: GS-relative operands stay as they are */
+};
+
+/* Once. 0 or -errno. */
+int translate_init(void);
+
+/* INSIDE, slow domain. Finds or makes the translation of pc. */
+TranslateStatus translate(GuestAddr pc, u32 flags, Block **out, GuestAddr *fault);
+
+/* Throws all translations away, the world being stopped by this call. INSIDE; the caller's blocks
+ * and edges are gone afterwards. */
+void translate_flush(Thread *t);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * main.c -- brings the layers up in their order, loads the guest, and runs it. */
+#include "base/log.h"
+#include "base/options.h"
+#include "base/stats.h"
+#include "guest/aspace.h"
+#include "guest/cpu.h"
+#include "guest/elf.h"
+#include "guest/layout.h"
+#include "jit/block.h"
+#include "jit/cache.h"
+#include "jit/smc.h"
+#include "jit/translate.h"
+#include "sched/clone.h"
+#include "sched/runloop.h"
+#include "sched/stress.h"
+#include "sched/tool_events.h"
+#include "sched/world.h"
+#include "sys/signal.h"
+#include "sys/sys.h"
+#include "tools/tools.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+extern char **environ;
+
+const MtvgTool *mt_tool;
+
+static void check(int r, const char *what)
+{
+    if (r != 0) {
+        mt_die(1, "%s: %s", what, strerror(-r));
+    }
+}
+
+static u64 sched_seed(bool *seeded)
+{
+    u64 seed = 0;
+    char *end;
+
+    *seeded = mt_opts.sched_seed != NULL;
+    if (!*seeded) {
+        return 0;
+    }
+    if (strcmp(mt_opts.sched_seed, "random") == 0) {
+        (void)!getrandom(&seed, sizeof(seed), 0);
+        mt_umsg_always("scheduling seed: %llu", (unsigned long long)seed);
+        return seed;
+    }
+    seed = strtoull(mt_opts.sched_seed, &end, 0);
+    if (*end != '\0' || end == mt_opts.sched_seed) {
+        mt_die(1, "--sched-seed: '%s' is neither a number nor 'random'", mt_opts.sched_seed);
+    }
+    return seed;
+}
+
+static void init_world(void)
+{
+    WorldConfig c = {.parallel = mt_opts.parallel, .fair = mt_opts.fair_sched,
+                     .quantum = (u64)mt_opts.quantum, .kick = thread_kick};
+
+    c.seed = sched_seed(&c.seeded);
+    check(world_init(&c), "cannot set up the world lock");
+}
+
+static void init_translator(void)
+{
+    check(layout_init(mt_opts.code_cache_size), "no room for the code cache below 2 GiB");
+    check(cache_init(), "cannot make the code cache");
+    check(block_arena_init(mt_opts.code_cache_size), "no memory for translations");
+    aspace_init(smc_changed);
+    check(translate_init(), "cannot set up the translator");
+}
+
+static void resolve(ExecTarget *target)
+{
+    ExecError err;
+    char *path = exec_find(mt_opts.guest_argv[0], &err);
+
+    if (path == NULL || exec_resolve(path, mt_opts.guest_argv, target, &err) != 0) {
+        mt_die(err.exit_code, "%s", err.msg);
+    }
+    if (target->is_setid) {
+        mt_die(126, "%s: set-user-ID and set-group-ID programs can't be run under mtvg",
+               mt_opts.guest_argv[0]);
+    }
+    free(path);
+}
+
+static void load(const ExecTarget *target)
+{
+    ExecError err;
+    ElfImage img;
+    GuestAddr top, sp;
+
+    if (elf_load(target, &img, &err) != 0) {
+        mt_die(err.exit_code, "%s", err.msg);
+    }
+    top = aspace_make_stack(img.exec_stack);
+    if (top == 0) {
+        mt_die(1, "no room for the program's stack");
+    }
+    sp = elf_make_stack(&img, target, environ, top, &err);
+    if (sp == 0) {
+        mt_die(err.exit_code, "%s", err.msg);
+    }
+    check(procfs_init(target, &img, sp), "cannot prepare /proc for the program");
+    mt_cpu.gpr[MT_RSP] = sp;
+    mt_cpu.rip = img.entry;
+    mt_cpu.rflags = 0x202;
+}
+
+static u64 guest_pc(void)
+{
+    return mt_cpu.rip;
+}
+
+int main(int argc, char **argv)
+{
+    static const MtvgTool *const tools[] = {&mt_tool_none, &mt_tool_lackey};
+    ExecTarget target;
+    Thread *t;
+
+    mt_own_argv = argv;
+    options_init(argc, argv);
+    mt_assert_guest_pc = guest_pc;
+    log_fd_mover = fd_hide;
+    log_init();
+    stress_init();
+    resolve(&target);
+    mt_tool = tools[mt_opts.tool];
+    cpu_init();
+    init_world();
+    init_translator();
+    t = thread_start(true);
+    if (t == NULL) {
+        mt_die(1, "out of memory");
+    }
+    signal_init(t);
+    run_loop_init();
+    load(&target);
+    exec_target_free(&target);
+    if (mt_tool->init != NULL) {
+        mt_tool->init();
+    }
+    tool_thread_start(t);
+    run_loop(t);
+    thread_end(t);
+    /* exit(2) of the main thread: others go on; the status is that of the process if this is the
+     * last. */
+    sys_raw(60, (u64)t->exit_code, 0, 0, 0, 0, 0);
+    return 0;
+}

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * emulate.c -- instructions done in C.
+ * Role:    the guest's FS and GS bases are ours to keep (D1), so whatever loads them comes here; far
+ *          branches and iretq, because their target must be translated; xbegin, because a
+ *          transaction can't span translated code: it aborts at once, which the ISA allows always.
+ * Sources: AMD64 Architecture Programmer's Manual vol. 3. */
+#include "sched/emulate.h"
+
+#include "base/log.h"
+#include "base/safe.h"
+#include "jit/insn.h"
+#include "sys/signal.h"
+
+#include <signal.h>
+
+#define TRAP_GP 13
+#define TRAP_UD 6
+#define CS_USER64 0x33
+#define DS_USER 0x2b
+
+static void raise_gp(Thread *t)
+{
+    signal_raise_sync(t, SIGSEGV, SI_KERNEL, 0, TRAP_GP, 0);
+}
+
+static void raise_ud(Thread *t)
+{
+    signal_raise_sync(t, SIGILL, ILL_ILLOPN, mt_cpu.rip, TRAP_UD, 0);
+}
+
+/* The address of a memory operand. */
+static GuestAddr operand_address(const Insn *in, const MemOp *m)
+{
+    u64 a = (u64)m->disp;
+
+    if (m->base < MT_NGPR) {
+        a += mt_cpu.gpr[m->base];
+    }
+    if (m->index < MT_NGPR) {
+        a += mt_cpu.gpr[m->index] * m->scale;
+    }
+    if (in->flags & INSN_F_ADDR32) {
+        a = (u32)a;
+    }
+    return a + (m->seg == 1 ? mt_cpu.fs_base : m->seg == 2 ? mt_cpu.gs_base : 0);
+}
+
+/* Reads n bytes of the r/m operand. False: the fault is pending. */
+static bool read_rm(Thread *t, const Insn *in, u64 *out, u32 n)
+{
+    u8 modrm = in->bytes[in->modrm_off];
+    MemOp ops[MT_MAX_MEMOPS];
+
+    *out = 0;
+    if (modrm >> 6 == 3) {
+        u32 rex_b = in->rex_off != 0xff ? (in->bytes[in->rex_off] & 1) << 3 : 0;
+
+        *out = mt_cpu.gpr[(modrm & 7) | rex_b];
+        if (n < 8) {
+            *out &= (1ull << (8 * n)) - 1;
+        }
+        return true;
+    }
+    for (int i = 0, k = decode_memops(in, ops); i < k; i++) {
+        if (ops[i].read && ops[i].base != MT_RSP) {
+            GuestAddr a = operand_address(in, &ops[i]);
+
+            if (safe_read(out, a, n) == 0) {
+                return true;
+            }
+            signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, a, 14, 4);
+            return false;
+        }
+    }
+    if (decode_memops(in, ops) > 0) {
+        GuestAddr a = operand_address(in, &ops[0]);
+
+        if (safe_read(out, a, n) == 0) {
+            return true;
+        }
+        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, a, 14, 4);
+        return false;
+    }
+    raise_ud(t);
+    return false;
+}
+
+static bool pop_bytes(Thread *t, u64 *rsp, u64 *out, u32 n)
+{
+    *out = 0;
+    if (safe_read(out, *rsp, n) != 0) {
+        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, *rsp, 14, 4);
+        return false;
+    }
+    *rsp += n;
+    return true;
+}
+
+static u32 operand_size(const Insn *in, u32 normal)
+{
+    bool rex_w = in->rex_off != 0xff && (in->bytes[in->rex_off] & 8) != 0;
+    bool p66 = false;
+
+    for (u32 i = 0; i < in->opcode_off; i++) {
+        p66 |= in->bytes[i] == 0x66;
+    }
+    return rex_w ? 8 : p66 ? 2 : normal;
+}
+
+/* rd/wrfsbase, rd/wrgsbase: F3 0F AE /0../3 */
+static void emulate_base(Thread *t, const Insn *in)
+{
+    u8 modrm = in->bytes[in->modrm_off];
+    u32 reg = (modrm & 7) | (in->rex_off != 0xff ? (in->bytes[in->rex_off] & 1) << 3 : 0);
+    bool wide = operand_size(in, 4) == 8;
+    u32 op = modrm >> 3 & 7;
+    u64 v = wide ? mt_cpu.gpr[reg] : (u32)mt_cpu.gpr[reg];
+
+    if (op < 2) {
+        v = op == 0 ? mt_cpu.fs_base : mt_cpu.gs_base;
+        mt_cpu.gpr[reg] = wide ? v : (u32)v;
+    } else if (op == 2) {
+        if (cpu_set_fs_base(v) != 0) {
+            raise_gp(t);
+            return;
+        }
+    } else if ((u64)((i64)v << 16 >> 16) != v) {
+        raise_gp(t);
+        return;
+    } else {
+        mt_cpu.gs_base = v;
+    }
+    mt_cpu.rip += in->len;
+}
+
+/* Loads a selector: only null and the flat user segments exist here. True: done. */
+static bool load_selector(Thread *t, u32 sreg, u16 sel)
+{
+    bool null = sel < 4;
+
+    if (sreg == 1 || sreg > 5 || (sreg == 2 && sel != DS_USER) || (!null && sel != DS_USER)) {
+        if (sreg == 1 || sreg > 5) {
+            raise_ud(t);
+        } else {
+            raise_gp(t);
+        }
+        return false;
+    }
+    if (sreg == 4) {
+        cpu_set_fs_base(0);
+    } else if (sreg == 5) {
+        mt_cpu.gs_base = 0;
+    }
+    return true;
+}
+
+/* 8E /r */
+static void emulate_mov_sreg(Thread *t, const Insn *in)
+{
+    u64 v;
+
+    if (read_rm(t, in, &v, 2) && load_selector(t, in->bytes[in->modrm_off] >> 3 & 7, (u16)v)) {
+        mt_cpu.rip += in->len;
+    }
+}
+
+/* 0F A1, 0F A9 */
+static void emulate_pop_sreg(Thread *t, const Insn *in, u32 sreg)
+{
+    u64 rsp = mt_cpu.gpr[MT_RSP], v;
+
+    if (pop_bytes(t, &rsp, &v, operand_size(in, 8)) && load_selector(t, sreg, (u16)v)) {
+        mt_cpu.gpr[MT_RSP] = rsp;
+        mt_cpu.rip += in->len;
+    }
+}
+
+static bool is_code_selector(Thread *t, u64 cs)
+{
+    if ((u16)cs != CS_USER64) {
+        raise_gp(t);
+        return false;
+    }
+    return true;
+}
+
+/* CB, CA iw */
+static void emulate_lret(Thread *t, const Insn *in)
+{
+    u64 rsp = mt_cpu.gpr[MT_RSP], ip, cs;
+    u32 n = operand_size(in, 4);
+
+    if (pop_bytes(t, &rsp, &ip, n) && pop_bytes(t, &rsp, &cs, n) && is_code_selector(t, cs)) {
+        mt_cpu.gpr[MT_RSP] = rsp + in->ret_pop;
+        mt_cpu.rip = ip;
+    }
+}
+
+/* CF */
+static void emulate_iret(Thread *t, const Insn *in)
+{
+    const u64 user_flags = 0x254dd5; /* CF PF AF ZF SF TF DF OF NT AC ID */
+    u64 rsp = mt_cpu.gpr[MT_RSP], ip, cs, fl, sp, ss;
+    u32 n = operand_size(in, 4);
+
+    if (pop_bytes(t, &rsp, &ip, n) && pop_bytes(t, &rsp, &cs, n) && pop_bytes(t, &rsp, &fl, n) &&
+        pop_bytes(t, &rsp, &sp, n) && pop_bytes(t, &rsp, &ss, n) && is_code_selector(t, cs)) {
+        mt_cpu.gpr[MT_RSP] = sp;
+        mt_cpu.rflags = (mt_cpu.rflags & ~user_flags) | (fl & user_flags);
+        mt_cpu.rip = ip;
+    }
+}
+
+/* FF /3, FF /5: m16:16, m16:32, m16:64 */
+static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
+{
+    MemOp ops[MT_MAX_MEMOPS];
+    u32 n = operand_size(in, 4);
+    u8 buf[10] = {0};
+    u64 ip = 0, cs = 0;
+    GuestAddr a;
+
+    if (decode_memops(in, ops) == 0) {
+        raise_ud(t);
+        return;
+    }
+    a = operand_address(in, &ops[0]);
+    if (safe_read(buf, a, n + 2) != 0) {
+        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, a, 14, 4);
+        return;
+    }
+    __builtin_memcpy(&ip, buf, n);
+    __builtin_memcpy(&cs, buf + n, 2);
+    if (!is_code_selector(t, cs)) {
+        return;
+    }
+    if (call) {
+        u64 frame[2] = {mt_cpu.rip + in->len, CS_USER64};
+        u8 out[16];
+        GuestAddr rsp = mt_cpu.gpr[MT_RSP] - 2 * n;
+
+        __builtin_memcpy(out, &frame[0], n);
+        __builtin_memcpy(out + n, &frame[1], n);
+        if (safe_write(rsp, out, 2 * n) != 0) {
+            signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
+            return;
+        }
+        mt_cpu.gpr[MT_RSP] = rsp;
+    }
+    mt_cpu.rip = ip;
+}
+
+/* jmp/call r/m64 through guest GS */
+static void emulate_near_indirect(Thread *t, const Insn *in, bool call)
+{
+    u64 target, ret = mt_cpu.rip + in->len;
+
+    if (!read_rm(t, in, &target, 8)) {
+        return;
+    }
+    if (call) {
+        GuestAddr rsp = mt_cpu.gpr[MT_RSP] - 8;
+
+        if (safe_write(rsp, &ret, 8) != 0) {
+            signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
+            return;
+        }
+        mt_cpu.gpr[MT_RSP] = rsp;
+    }
+    mt_cpu.rip = target;
+}
+
+static void emulate_xbegin(const Insn *in)
+{
+    i32 rel = 0;
+
+    __builtin_memcpy(&rel, in->bytes + in->imm_off, in->imm_size == 2 ? 2 : 4);
+    mt_cpu.gpr[MT_RAX] = 0; /* aborted, no reason given: the program must take its fallback */
+    mt_cpu.rip += in->len + (u64)(i64)(in->imm_size == 2 ? (i16)rel : rel);
+}
+
+static void emulate_group_ff(Thread *t, const Insn *in)
+{
+    switch (in->bytes[in->modrm_off] >> 3 & 7) {
+    case 2:
+        emulate_near_indirect(t, in, true);
+        break;
+    case 3:
+        emulate_far_indirect(t, in, true);
+        break;
+    case 4:
+        emulate_near_indirect(t, in, false);
+        break;
+    case 5:
+        emulate_far_indirect(t, in, false);
+        break;
+    default:
+        raise_ud(t);
+    }
+}
+
+static void emulate_0f(Thread *t, const Insn *in)
+{
+    switch (in->bytes[in->opcode_off]) {
+    case 0xae:
+        emulate_base(t, in);
+        break;
+    case 0xa1:
+        emulate_pop_sreg(t, in, 4);
+        break;
+    case 0xa9:
+        emulate_pop_sreg(t, in, 5);
+        break;
+    default: /* lfs, lgs, lss: a far pointer with a flat selector is of no use to anyone */
+        raise_gp(t);
+    }
+}
+
+static void emulate_decoded(Thread *t, const Insn *in)
+{
+    u8 op = in->bytes[in->opcode_off];
+
+    if (in->opcode_off > 0 && in->bytes[in->opcode_off - 1] == 0x0f) {
+        emulate_0f(t, in);
+        return;
+    }
+    switch (op) {
+    case 0x8e:
+        emulate_mov_sreg(t, in);
+        break;
+    case 0xca:
+    case 0xcb:
+        emulate_lret(t, in);
+        break;
+    case 0xcf:
+        emulate_iret(t, in);
+        break;
+    case 0xff:
+        emulate_group_ff(t, in);
+        break;
+    case 0xc7:
+        emulate_xbegin(in);
+        break;
+    default: /* int 0x80: as on a kernel without 32-bit emulation */
+        raise_gp(t);
+    }
+}
+
+void emulate_insn(Thread *t)
+{
+    u8 code[16];
+    Insn in;
+    size_t n = safe_read_partial(code, mt_cpu.rip, 15);
+
+    decode_insn(&in, mt_cpu.rip, code, n);
+    if (in.cls == INSN_FAULT) {
+        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, mt_cpu.rip + n, 14, 0x14);
+        return;
+    }
+    if (in.cls != INSN_EMULATE && !(in.flags & INSN_F_SEG_GS)) {
+        return; /* changed by another thread meanwhile: translated anew */
+    }
+    emulate_decoded(t, &in);
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * emulate.h -- instructions done in C: those that would change the host's own segment state, and
+ * control transfers that are too rare for a sequence of their own. */
+#ifndef MT_EMULATE_H
+#define MT_EMULATE_H
+
+#include "sched/thread.h"
+
+/* Does the INSN_EMULATE instruction at mt_cpu.rip (or an indirect branch through guest GS): mt_cpu is
+ * changed as the processor would, or a synchronous signal becomes pending. Slow domain, OUTSIDE. */
+void emulate_insn(Thread *t);
+
+#endif

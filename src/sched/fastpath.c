@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * fastpath.c -- the fast domain (ARCHITECTURE.md, D5).
+ * Role: translated code, and system calls that need nothing but to be done.
+ *       Compiled with -mgeneral-regs-only; between cpu_xstate_restore() and cpu_xstate_save() the
+ *       guest's vector state is live, so nothing outside this file may be called there but
+ *       assembly (cache_enter, sys_window). */
+#include "sched/fastpath.h"
+
+#include "base/log.h"
+#include "base/stats.h"
+#include "jit/blockmap.h"
+#include "jit/entry.h"
+#include "sched/world_inl.h"
+#include "sys/sys.h"
+
+#include <errno.h>
+
+typedef enum FastCall {
+    FAST_SLOW,     /* not done: the run loop does it */
+    FAST_CONTINUE, /* done: enter translated code again */
+    FAST_OUTSIDE,  /* done, but the thread could not become INSIDE at once */
+} FastCall;
+
+static bool is_hidden(u64 fd)
+{
+    return (u32)fd - (u32)mt_fd_hidden_lo < MT_FD_HIDDEN_COUNT;
+}
+
+static bool is_simple(u32 nr, const u64 a[6])
+{
+    const SysRow *row;
+
+    if (nr >= MT_SYS_MAX || mt_debug_level[LOG_SYSCALL] != 0) {
+        return false;
+    }
+    row = &mt_sys_table[nr];
+    if (row->kind == SYS_PASS) {
+        return true;
+    }
+    if (row->kind != SYS_FDS) {
+        return false;
+    }
+    for (u32 mask = row->fd_args; mask != 0; mask &= mask - 1) {
+        if (is_hidden(a[__builtin_ctz(mask)])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* mt_cpu.rip is behind the instruction. The slow path repeats what needs thought: not begun (a signal
+ * is pending), -EINTR (was it our kick?), -EFAULT (a write-protected code page?). */
+static FastCall fast_syscall(Thread *t)
+{
+    CpuState *c = &mt_cpu;
+    const u64 a[6] = {c->gpr[MT_RDI], c->gpr[MT_RSI], c->gpr[MT_RDX],
+                      c->gpr[MT_R10], c->gpr[MT_R8],  c->gpr[MT_R9]};
+    u32 nr = (u32)c->gpr[MT_RAX];
+    i64 r;
+
+    if (!is_simple(nr, a) || !world_leave_fast(t)) {
+        return FAST_SLOW;
+    }
+    r = sys_window(nr, a, &c->pending);
+    if (r == MT_SYS_RESTART || r == -EFAULT ||
+        (r == -EINTR && !(c->pending & MT_PEND_SIGNAL))) {
+        /* Nothing has been done; to be tried again as an ordinary call. */
+        c->rip -= 2;
+        return FAST_OUTSIDE;
+    }
+    STAT_INC(SYSCALLS);
+    STAT_INC(SYSCALLS_FAST);
+    t->in_syscall = true;
+    t->syscall_nr = nr;
+    c->gpr[MT_RAX] = (u64)r;
+    c->gpr[MT_RCX] = c->rip;
+    c->gpr[MT_R11] = c->rflags;
+    return world_try_enter_fast(t) ? FAST_CONTINUE : FAST_OUTSIDE;
+}
+
+u32 fast_run(Thread *t, u64 host_pc)
+{
+    u32 reason;
+
+    cpu_xstate_restore();
+    for (;;) {
+        FastCall f;
+
+        t->in_syscall = false;
+        reason = cache_enter(host_pc);
+        if (reason != MT_EXIT_SYSCALL) {
+            break;
+        }
+        mt_cpu.rip = edge_of((u32)mt_cpu.exit_arg)->target;
+        f = fast_syscall(t);
+        if (f == FAST_SLOW) {
+            break;
+        }
+        if (f == FAST_OUTSIDE) {
+            reason = MT_EXIT_OUTSIDE;
+            break;
+        }
+        /* Through the indirect entry, which checks slot[1] and reloads rcx from slot[0]. */
+        mt_cpu.slot[0] = mt_cpu.gpr[MT_RCX];
+        mt_cpu.slot[1] = mt_cpu.rip;
+        host_pc = ibt_lookup(mt_cpu.rip);
+    }
+    cpu_xstate_save();
+    return reason;
+}

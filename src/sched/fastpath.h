@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * fastpath.h -- running translated code, and the system calls done without leaving the fast domain. */
+#ifndef MT_FASTPATH_H
+#define MT_FASTPATH_H
+
+#include "sched/thread.h"
+
+/* INSIDE, slow domain. Enters translated code at host_pc with the guest state of mt_cpu; does
+ * ordinary system calls on the way. Returns an MT_EXIT_* value in the slow domain; the thread is
+ * INSIDE but for MT_EXIT_OUTSIDE. */
+u32 fast_run(Thread *t, u64 host_pc);
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * process.c -- fork, vfork, and the end of the process.
+ * fork:  the world is stopped and the runtime's locks are taken, so that the child finds its one copy
+ *        of everything consistent; it then gets a code cache of its own.
+ * vfork: the child runs in the parent's memory, on the parent's Thread object and TLS (the parent
+ *        sleeps in the kernel meanwhile), but on another host stack. What the child changes of the
+ *        Thread and of the dispositions is put back when the parent goes on.
+ * Locking: order: world (stopped), aspace_lock, then libc's own (fork(3) takes them). */
+#include "sched/clone.h"
+
+#include "base/log.h"
+#include "base/safe.h"
+#include "base/stats.h"
+#include "guest/aspace.h"
+#include "jit/cache.h"
+#include "sched/runloop.h"
+#include "sched/tool_events.h"
+#include "sched/world.h"
+#include "sys/signal.h"
+#include "sys/sys.h"
+
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MT_VFORK_STACK (256u * 1024)
+
+typedef struct ChildArgs {
+    Thread *t;
+    u64 flags, ptid, ctid, stack, tls;
+} ChildArgs;
+
+static void write_tid(u64 addr, pid_t tid)
+{
+    u32 v = (u32)tid;
+
+    (void)!safe_write(addr, &v, 4);
+}
+
+/* The child's registers: the system call returns 0. */
+static void child_state(const ChildArgs *a)
+{
+    Thread *t = a->t;
+
+    t->tid = (pid_t)syscall(SYS_gettid);
+    t->tgid = (pid_t)syscall(SYS_getpid);
+    if (a->stack != 0) {
+        mt_cpu.gpr[MT_RSP] = a->stack;
+    }
+    if (a->flags & CLONE_SETTLS) {
+        cpu_set_fs_base(a->tls);
+    }
+    if (a->flags & CLONE_CHILD_SETTID) {
+        write_tid(a->ctid, t->tid);
+    }
+    t->clear_child_tid = (a->flags & CLONE_CHILD_CLEARTID) ? a->ctid : 0;
+}
+
+static void fork_child(const ChildArgs *a)
+{
+    Thread *t = a->t;
+
+    child_state(a);
+    log_after_fork_child();
+    stats_after_fork_child();
+    aspace_after_fork_child();
+    world_after_fork_child(t);
+    signal_after_fork_child(t);
+    if (cache_after_fork_child() != 0) {
+        mt_umsg_always("the code cache can't be copied for a forked child: out of memory");
+        _exit(1);
+    }
+    STAT_INC(THREADS);
+    tool_fork_child(t);
+}
+
+/* fork(3) gives the child a consistent libc; flags that it can't express (name spaces, ptrace, another
+ * exit signal) need the bare system call, whose child must not rely on libc's locks having been free:
+ * they are, for threads in the runtime are few and short there, and the world is stopped. */
+static i64 host_fork(u64 flags, int exit_signal)
+{
+    u64 rest = flags & ~(u64)(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PARENT_SETTID |
+                              CLONE_SETTLS | CLONE_DETACHED);
+    pid_t pid;
+
+    if (rest != 0 || exit_signal != SIGCHLD) {
+        return sys_raw(SYS_clone, rest | (u64)exit_signal, 0, 0, 0, 0, 0);
+    }
+    pid = fork();
+    return pid < 0 ? -errno : pid;
+}
+
+i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
+{
+    ChildArgs a = {t, flags, ptid, ctid, stack, tls};
+    i64 pid;
+
+    world_before_fork(t);
+    aspace_lock();
+    signal_before_fork();
+    pid = host_fork(flags, exit_signal);
+    if (pid == 0) {
+        fork_child(&a);
+        return 0;
+    }
+    signal_after_fork_parent(t);
+    aspace_unlock();
+    world_after_fork_parent(t);
+    STAT_INC(FORKS);
+    if (pid > 0 && (flags & CLONE_PARENT_SETTID)) {
+        write_tid(ptid, (pid_t)pid);
+    }
+    return pid;
+}
+
+/* On the child's own host stack. */
+_Noreturn void vfork_child_main(ChildArgs *a);
+_Noreturn void vfork_child_main(ChildArgs *a)
+{
+    Thread *t = a->t;
+
+    child_state(a);
+    t->is_vfork_child = true;
+    t->in_syscall = true;
+    mt_cpu.gpr[MT_RAX] = 0;
+    mt_cpu.gpr[MT_RCX] = mt_cpu.rip;
+    mt_cpu.gpr[MT_R11] = mt_cpu.rflags;
+    run_loop(t);
+    /* exit(2): the one thread of this process. */
+    sys_raw(SYS_exit_group, (u64)t->exit_code, 0, 0, 0, 0, 0);
+    __builtin_unreachable();
+}
+
+/* clone(flags) on the given stack; the child calls vfork_child_main(args). In vfork.S. */
+i64 vfork_clone(u64 flags, void *stack_top, ChildArgs *args);
+
+/* What the child shares with its parent and must find as it was. */
+typedef struct ParentState {
+    CpuState cpu;
+    Thread thread;
+    SignalVfork signals;
+    u8 xsave[];
+} ParentState;
+
+static ParentState *save_parent(Thread *t)
+{
+    ParentState *s = malloc(sizeof(*s) + mt_xsave.size);
+
+    if (s == NULL || signal_vfork_save(t, &s->signals) != 0) {
+        free(s);
+        return NULL;
+    }
+    s->cpu = mt_cpu;
+    s->thread = *t;
+    memcpy(s->xsave, mt_cpu.xsave, mt_xsave.size);
+    return s;
+}
+
+/* The fields that the world lock, the list and the signal code own go on as they are. */
+static void restore_parent(Thread *t, ParentState *s)
+{
+    u32 pending = __atomic_load_n(&mt_cpu.pending, __ATOMIC_RELAXED) & ~MT_PEND_SIGNAL;
+
+    cpu_set_fs_base(s->cpu.fs_base);
+    memcpy(mt_cpu.gpr, s->cpu.gpr, sizeof(mt_cpu.gpr));
+    mt_cpu.rip = s->cpu.rip;
+    mt_cpu.rflags = s->cpu.rflags;
+    mt_cpu.gs_base = s->cpu.gs_base;
+    mt_cpu.quantum = s->cpu.quantum;
+    mt_cpu.xstate_saved = 1;
+    memcpy(mt_cpu.xsave, s->xsave, mt_xsave.size);
+    __atomic_store_n(&mt_cpu.pending, pending, __ATOMIC_RELAXED);
+    t->tid = s->thread.tid;
+    t->tgid = s->thread.tgid;
+    t->clear_child_tid = s->thread.clear_child_tid;
+    t->is_vfork_child = s->thread.is_vfork_child;
+    t->exiting = false;
+    t->pending.full = false;
+    t->step_over = false;
+    t->saved_sigmask_valid = s->thread.saved_sigmask_valid;
+    t->saved_sigmask = s->thread.saved_sigmask;
+    t->in_syscall = s->thread.in_syscall;
+    t->syscall_nr = s->thread.syscall_nr;
+    signal_vfork_restore(t, &s->signals);
+    free(s);
+}
+
+i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
+{
+    ChildArgs a = {t, flags, ptid, ctid, stack, tls};
+    u64 host_flags = (flags & ~(u64)(CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID |
+                                     CLONE_CHILD_CLEARTID | CLONE_SIGHAND | CLONE_CLEAR_SIGHAND)) |
+                     CLONE_VM | CLONE_VFORK | (u64)exit_signal;
+    void *host_stack = mmap(NULL, MT_VFORK_STACK, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ParentState *s;
+    i64 pid;
+
+    if (host_stack == MAP_FAILED) {
+        return -ENOMEM;
+    }
+    s = save_parent(t);
+    if (s == NULL) {
+        munmap(host_stack, MT_VFORK_STACK);
+        return -ENOMEM;
+    }
+    pid = vfork_clone(host_flags, (u8 *)host_stack + MT_VFORK_STACK, &a);
+    restore_parent(t, s);
+    munmap(host_stack, MT_VFORK_STACK);
+    STAT_INC(FORKS);
+    if (pid > 0 && (flags & CLONE_PARENT_SETTID)) {
+        write_tid(ptid, (pid_t)pid);
+    }
+    return pid;
+}
+
+i64 sched_clone_process(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls,
+                        int exit_signal)
+{
+    /* A process that shares memory and runs at the same time as its parent: it would need a
+     * runtime state of its own in the shared memory. */
+    mt_umsg("clone with CLONE_VM, without CLONE_THREAD and CLONE_VFORK is not supported");
+    return -EINVAL;
+}
+
+_Noreturn void sched_exit_group(Thread *t, int code)
+{
+    if (!t->is_vfork_child) {
+        process_finish(t);
+    }
+    for (;;) {
+        sys_raw(SYS_exit_group, (u64)code, 0, 0, 0, 0, 0);
+    }
+}
+
+typedef struct KernelAction {
+    u64 handler, flags, restorer, mask;
+} KernelAction;
+
+_Noreturn void sched_die_of_signal(Thread *t, int sig)
+{
+    KernelAction dfl = {0, 0, 0, 0};
+    SigMask none = 0;
+
+    if (!t->is_vfork_child) {
+        process_finish(t);
+    }
+    sys_raw(SYS_rt_sigaction, (u64)sig, (u64)&dfl, 0, 8, 0, 0);
+    for (;;) {
+        sys_raw(SYS_tgkill, (u64)t->tgid, (u64)t->tid, (u64)sig, 0, 0, 0);
+        sys_raw(SYS_rt_sigprocmask, SIG_SETMASK, (u64)&none, 0, 8, 0, 0);
+        /* A signal that does not kill after all (an init process in its name space). */
+        sys_raw(SYS_exit_group, 128u + (u64)sig, 0, 0, 0, 0, 0);
+    }
+}

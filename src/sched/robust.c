@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * robust.c -- the robust futex list at a thread's end.
+ * Source: the kernel's Documentation/locking/robust-futex-ABI.rst. */
+#include "sched/robust.h"
+
+#include "base/safe.h"
+#include "sys/sys.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+#define LIST_LIMIT 2048 /* ROBUST_LIST_LIMIT */
+#define PI_BIT 1ull
+
+typedef struct RobustHead {
+    u64 next;
+    i64 futex_offset;
+    u64 pending;
+} RobustHead;
+
+/* Guest memory that is going to be changed atomically: it is readable, or this says so. */
+static bool read_word(GuestAddr a, u32 *v)
+{
+    return (a & 3) == 0 && safe_read(v, a, 4) == 0;
+}
+
+/* The owner of this futex dies. PI futexes are the kernel's own affair. */
+static void futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
+{
+    u32 v;
+
+    if (pi || !read_word(a, &v)) {
+        return;
+    }
+    if (pending && v == 0) {
+        sys_raw(SYS_futex, a, FUTEX_WAKE, 1, 0, 0, 0);
+        return;
+    }
+    while ((v & FUTEX_TID_MASK) == (u32)t->tid) {
+        u32 dead = (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
+        int r = safe_cmpxchg32(a, v, dead, &v);
+
+        if (r > 0 && (dead & FUTEX_WAITERS)) {
+            sys_raw(SYS_futex, a, FUTEX_WAKE, 1, 0, 0, 0);
+        }
+        if (r != 0) {
+            return;
+        }
+    }
+}
+
+static void walk(Thread *t, u64 head_addr, const RobustHead *head)
+{
+    u64 entry = head->next;
+    u64 pending = head->pending & ~PI_BIT;
+
+    for (int i = 0; i < LIST_LIMIT && (entry & ~PI_BIT) != head_addr; i++) {
+        u64 at = entry & ~PI_BIT, next;
+
+        /* Read on before the futex is released: another thread may then free it. */
+        bool more = safe_read(&next, at, 8) == 0;
+
+        if (at != pending) {
+            futex_death(t, at + (u64)head->futex_offset, (entry & PI_BIT) != 0, false);
+        }
+        if (!more) {
+            return;
+        }
+        entry = next;
+    }
+    if (pending != 0) {
+        futex_death(t, pending + (u64)head->futex_offset, (head->pending & PI_BIT) != 0, true);
+    }
+}
+
+void robust_exit(Thread *t)
+{
+    u64 head_addr = 0, len = 0;
+    RobustHead head;
+
+    if (sys_raw(SYS_get_robust_list, 0, (u64)&head_addr, (u64)&len, 0, 0, 0) != 0 ||
+        head_addr == 0 || len != sizeof(head)) {
+        return;
+    }
+    if (safe_read(&head, head_addr, sizeof(head)) == 0) {
+        walk(t, head_addr, &head);
+    }
+    sys_raw(SYS_set_robust_list, 0, sizeof(head), 0, 0, 0, 0);
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * runloop.c -- dispatcher: finds or makes translations, and does what they are left for.
+ * Role:    the one place where a guest thread goes between translated code, system calls, signals
+ *          and the world lock. Slow domain.
+ * Signals: delivered here only, between guest instructions. */
+#include "sched/runloop.h"
+
+#include "base/log.h"
+#include "base/options.h"
+#include "base/stats.h"
+#include "guest/aspace.h"
+#include "jit/blockmap.h"
+#include "jit/entry.h"
+#include "jit/smc.h"
+#include "jit/translate.h"
+#include "sched/emulate.h"
+#include "sched/fastpath.h"
+#include "sched/stress.h"
+#include "sched/world.h"
+#include "sys/signal.h"
+#include "sys/sys.h"
+
+#include <signal.h>
+
+/* What is to be done OUTSIDE the world. */
+typedef enum Action {
+    ACT_NONE,
+    ACT_SYSCALL,
+    ACT_EMULATE,
+    ACT_FETCH_FAULT,
+} Action;
+
+/* How translated code was left last, for the next lookup. */
+typedef struct Way {
+    Edge *edge; /* to be linked, or NULL */
+    u32 generation;
+    bool indirect;
+} Way;
+
+#define MT_X86_PF 14
+#define MT_PF_USER_FETCH 0x14
+
+/* Finds or makes the block at rip. NULL: *act says why. INSIDE. */
+static Block *next_block(Thread *t, const Way *way, Action *act, GuestAddr *fault)
+{
+    GuestAddr pc = mt_cpu.rip;
+
+    for (;;) {
+        Block *b = blockmap_find(pc, 0);
+        TranslateStatus s = TR_OK;
+
+        if (b == NULL) {
+            s = translate(pc, way->indirect ? TR_WANT_IND : 0, &b, fault);
+        }
+        if (s == TR_OK && way->indirect && !ibt_publish(b)) {
+            s = TR_FULL;
+        }
+        switch (s) {
+        case TR_OK:
+            return b;
+        case TR_FULL:
+            translate_flush(t);
+            break;
+        case TR_FAULT:
+            *act = ACT_FETCH_FAULT;
+            return NULL;
+        case TR_AGAIN:
+            break;
+        }
+        if (mt_cpu.pending != 0) {
+            return NULL;
+        }
+    }
+}
+
+/* Runs the one instruction at rip in a private translation. INSIDE. */
+static u32 run_one(Thread *t, u32 flags, Action *act, GuestAddr *fault)
+{
+    Block *b;
+    u32 reason, generation;
+
+    for (;;) {
+        TranslateStatus s = translate(mt_cpu.rip, TR_STEP | flags, &b, fault);
+
+        if (s == TR_OK) {
+            break;
+        }
+        if (s == TR_FAULT) {
+            *act = ACT_FETCH_FAULT;
+            return MT_EXIT_ABORT;
+        }
+        translate_flush(t);
+    }
+    generation = mt_cache.generation;
+    reason = fast_run(t, cache_exec_addr(b->host));
+    if (generation == mt_cache.generation && reason != MT_EXIT_OUTSIDE) {
+        /* Edges of the block may be named by exit_arg: valid until we leave the world. */
+        smc_retire_private(b);
+    }
+    return reason;
+}
+
+/* With the guest's GS base in the host's GS base, which holds the guest's FS base otherwise. */
+static u32 run_one_gs(Thread *t, Action *act, GuestAddr *fault)
+{
+    u64 fs = mt_cpu.fs_base;
+    u32 reason;
+
+    cpu_set_fs_base(mt_cpu.gs_base);
+    mt_cpu.fs_base = fs;
+    reason = run_one(t, TR_GS, act, fault);
+    cpu_set_fs_base(fs);
+    return reason;
+}
+
+/* Sets rip as the exit says. True: go on INSIDE. */
+static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *fault)
+{
+    Edge *e = edge_of((u32)mt_cpu.exit_arg);
+
+    STAT_INC(DISPATCHES);
+    *way = (Way){NULL, mt_cache.generation, false};
+    switch (reason) {
+    case MT_EXIT_DIRECT:
+        mt_cpu.rip = e->target;
+        way->edge = e;
+        return true;
+    case MT_EXIT_IB_MISS:
+        STAT_INC(IB_MISSES);
+        mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+        mt_cpu.rip = mt_cpu.slot[1];
+        way->indirect = true;
+        return true;
+    case MT_EXIT_SYSCALL:
+        *act = ACT_SYSCALL; /* rip has been set by the fast path */
+        return false;
+    case MT_EXIT_EMULATE:
+        mt_cpu.rip = e->target;
+        if (e->kind == EDGE_STALE) {
+            smc_retire(block_of(e->from));
+            return true;
+        }
+        *act = ACT_EMULATE;
+        return false;
+    case MT_EXIT_QUANTUM:
+        mt_cpu.rip = e->target;
+        world_quantum_end(t);
+        return true;
+    case MT_EXIT_GS:
+        mt_cpu.rip = e->target;
+        reason = run_one_gs(t, act, fault);
+        return reason != MT_EXIT_ABORT && reason != MT_EXIT_OUTSIDE &&
+               after_exit(t, reason, way, act, fault);
+    default:
+        return false;
+    }
+}
+
+/* Translated code until something must be done OUTSIDE. Returns with the thread INSIDE, but for
+ * *outside. */
+static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
+{
+    Way way = {NULL, mt_cache.generation, t->in_syscall};
+    Action act = ACT_NONE;
+    u32 reason;
+
+    *outside = false;
+    if (t->step_over) {
+        t->step_over = false;
+        reason = run_one(t, 0, &act, fault);
+        *outside = reason == MT_EXIT_OUTSIDE;
+        if (*outside || act != ACT_NONE || !after_exit(t, reason, &way, &act, fault)) {
+            return act;
+        }
+        way.edge = NULL;
+    }
+    while (mt_cpu.pending == 0) {
+        Block *b;
+
+        stress_point(t);
+        b = next_block(t, &way, &act, fault);
+        if (b == NULL) {
+            return act;
+        }
+        if (way.edge != NULL && way.generation == mt_cache.generation && mt_opts.chaining) {
+            chain_link(way.edge, b);
+        }
+        reason = fast_run(t, cache_exec_addr(b->host));
+        if (reason == MT_EXIT_OUTSIDE) {
+            *outside = true;
+            return ACT_NONE;
+        }
+        if (!after_exit(t, reason, &way, &act, fault)) {
+            return act;
+        }
+    }
+    return act;
+}
+
+static void act_outside(Thread *t, Action act, GuestAddr fault)
+{
+    AspaceInfo info;
+    bool mapped = act == ACT_FETCH_FAULT && aspace_query(fault, &info);
+
+    switch (act) {
+    case ACT_SYSCALL:
+        sys_dispatch(t);
+        break;
+    case ACT_EMULATE:
+        STAT_INC(EMULATED);
+        emulate_insn(t);
+        break;
+    case ACT_FETCH_FAULT:
+        signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
+                          MT_PF_USER_FETCH | (mapped ? 1 : 0));
+        break;
+    case ACT_NONE:
+        break;
+    }
+}
+
+void run_loop(Thread *t)
+{
+    while (!t->exiting) {
+        bool outside;
+        Action act;
+        GuestAddr fault = 0;
+
+        if (mt_cpu.pending & MT_PEND_SIGNAL) {
+            signal_deliver(t);
+            continue;
+        }
+        smc_reclaim(t);
+        world_enter(t);
+        if (mt_cpu.pending & (MT_PEND_WORLD | MT_PEND_RCU)) {
+            world_safepoint(t);
+        }
+        act = run_inside(t, &outside, &fault);
+        if (!outside) {
+            world_leave(t);
+        }
+        act_outside(t, act, fault);
+    }
+}
+
+/* A synchronous SIGSEGV of translated code: is it a write to a page that we protect? */
+static bool fault_hook(Thread *t, PendingSignal *p)
+{
+    const u64 write_to_present = 3;
+    bool step = false;
+
+    if ((p->err & write_to_present) != write_to_present ||
+        !smc_write_fault((GuestAddr)p->info.si_addr, mt_cpu.rip, &step)) {
+        return false;
+    }
+    t->step_over = step;
+    return true;
+}
+
+static bool efault_hook(Thread *t)
+{
+    return smc_unprotect_all();
+}
+
+void run_loop_init(void)
+{
+    signal_fault_hook = fault_hook;
+    sys_efault_hook = efault_hook;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * thread.c -- guest threads: each is a host pthread with a host stack of its own (D6).
+ * Role:       start and end of threads; what the kernel does at a thread's end for user space.
+ * Locking:    none; the list of threads is the world's.
+ * Lifetime:   a Thread lives from thread_start() to thread_end(), on its own host thread.
+ * Order at the end of a thread: robust futexes are released, then CLEARTID is written and woken, as
+ * the kernel does it (mm_release), and the host thread exits afterwards: whoever joined the guest's
+ * thread may free its stack and TLS, which we no longer touch. */
+#include "sched/clone.h"
+
+#include "base/log.h"
+#include "base/options.h"
+#include "base/safe.h"
+#include "base/stats.h"
+#include "jit/cache.h"
+#include "sched/robust.h"
+#include "sched/runloop.h"
+#include "sched/tool_events.h"
+#include "sched/world.h"
+#include "sys/signal.h"
+#include "sys/sys.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <linux/sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MT_HOST_STACK (256u * 1024)
+
+/* What a new thread gets from its parent; freed by the new thread. */
+typedef struct StartArgs {
+    u64 flags, ptid, ctid, tls, stack;
+    u64 gpr[MT_NGPR];
+    u64 rip, rflags, fs_base, gs_base;
+    SigMask sigmask;
+    void *xsave; /* behind this struct, aligned */
+} StartArgs;
+
+Thread *thread_start(bool is_main)
+{
+    Thread *t = aligned_alloc(64, MT_ALIGN_UP(sizeof(Thread), 64));
+
+    if (t == NULL) {
+        return NULL;
+    }
+    memset(t, 0, sizeof(*t));
+    t->cpu = &mt_cpu;
+    t->tid = (pid_t)syscall(SYS_gettid);
+    t->tgid = getpid();
+    t->host = pthread_self();
+    t->is_main = is_main;
+    t->altstack.flags = 2; /* SS_DISABLE */
+    if (cpu_thread_init() != 0) {
+        free(t);
+        return NULL;
+    }
+    mt_cpu.thread = t;
+    mt_cpu.quantum = (u64)mt_opts.quantum;
+    if (signal_thread_init(t) != 0) {
+        cpu_thread_fini();
+        free(t);
+        return NULL;
+    }
+    stats_thread_start();
+    STAT_INC(THREADS);
+    world_attach(t);
+    return t;
+}
+
+static void clear_tid(Thread *t)
+{
+    u32 zero = 0;
+
+    if (t->clear_child_tid != 0 && safe_write(t->clear_child_tid, &zero, 4) == 0) {
+        sys_raw(SYS_futex, t->clear_child_tid, FUTEX_WAKE, 1, 0, 0, 0);
+    }
+}
+
+void process_finish(Thread *t)
+{
+    static int finished;
+
+    if (__atomic_exchange_n(&finished, 1, __ATOMIC_SEQ_CST) != 0) {
+        return;
+    }
+    tool_finish(t);
+    if (mt_opts.stats) {
+        stats_print();
+    }
+    log_close();
+}
+
+void thread_end(Thread *t)
+{
+    if (world_thread_count() == 1) {
+        process_finish(t);
+    }
+    tool_thread_end(t);
+    world_enter(t);
+    cache_thread_exit();
+    world_leave(t);
+    robust_exit(t);
+    world_detach(t);
+    stats_thread_exit();
+    clear_tid(t);
+    signal_thread_fini(t);
+    cpu_thread_fini();
+    mt_cpu.thread = NULL;
+    free(t);
+}
+
+static void store_tid(u64 addr, pid_t tid)
+{
+    u32 v = (u32)tid;
+
+    /* As the kernel: a bad address is the guest's own affair. */
+    (void)!safe_write(addr, &v, 4);
+}
+
+static void take_state(const StartArgs *s)
+{
+    memcpy(mt_cpu.gpr, s->gpr, sizeof(mt_cpu.gpr));
+    memcpy(mt_cpu.xsave, s->xsave, mt_xsave.size);
+    mt_cpu.xstate_saved = 1;
+    mt_cpu.rip = s->rip;
+    mt_cpu.rflags = s->rflags;
+    mt_cpu.gs_base = s->gs_base;
+    mt_cpu.gpr[MT_RAX] = 0;
+    mt_cpu.gpr[MT_RCX] = s->rip;
+    mt_cpu.gpr[MT_R11] = s->rflags;
+    if (s->stack != 0) {
+        mt_cpu.gpr[MT_RSP] = s->stack;
+    }
+    cpu_set_fs_base((s->flags & CLONE_SETTLS) ? s->tls : s->fs_base);
+}
+
+static void *thread_main(void *arg)
+{
+    StartArgs *s = arg;
+    Thread *t = thread_start(false);
+
+    MT_ASSERT(t != NULL); /* a few KiB; the host thread itself needed more */
+    take_state(s);
+    if (s->flags & CLONE_PARENT_SETTID) {
+        store_tid(s->ptid, t->tid);
+    }
+    if (s->flags & CLONE_CHILD_SETTID) {
+        store_tid(s->ctid, t->tid);
+    }
+    if (s->flags & CLONE_CHILD_CLEARTID) {
+        t->clear_child_tid = s->ctid;
+    }
+    tool_thread_start(t);
+    signal_set_mask(t, s->sigmask);
+    free(s);
+    run_loop(t);
+    thread_end(t);
+    return NULL;
+}
+
+static StartArgs *make_args(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls)
+{
+    size_t head = MT_ALIGN_UP(sizeof(StartArgs), 64);
+    StartArgs *s = aligned_alloc(64, head + MT_ALIGN_UP(mt_xsave.size, 64));
+
+    if (s == NULL) {
+        return NULL;
+    }
+    *s = (StartArgs){.flags = flags, .ptid = ptid, .ctid = ctid, .tls = tls, .stack = stack,
+                     .rip = mt_cpu.rip, .rflags = mt_cpu.rflags, .fs_base = mt_cpu.fs_base,
+                     .gs_base = mt_cpu.gs_base, .sigmask = t->sigmask};
+    memcpy(s->gpr, mt_cpu.gpr, sizeof(s->gpr));
+    s->xsave = (u8 *)s + head;
+    memcpy(s->xsave, mt_cpu.xsave, mt_xsave.size);
+    return s;
+}
+
+/* The kernel's number of a pthread that has been created: its CPU clock's name holds it
+ * (MAKE_THREAD_CPUCLOCK in the kernel's posix-timers). No need to wait for the thread to run. */
+static pid_t tid_of(pthread_t th)
+{
+    clockid_t clock = 0;
+
+    pthread_getcpuclockid(th, &clock);
+    return ~((i32)clock >> 3);
+}
+
+i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, int exit_signal)
+{
+    StartArgs *s;
+    pthread_attr_t attr;
+    pthread_t th;
+    pid_t tid;
+    int r;
+
+    if (!(flags & CLONE_THREAD)) {
+        return sched_clone_process(t, flags, stack, ptid, ctid, tls, exit_signal);
+    }
+    s = make_args(t, flags, stack, ptid, ctid, tls);
+    if (s == NULL) {
+        return -ENOMEM;
+    }
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, MT_HOST_STACK);
+    /* The new thread begins with everything blocked, and can't be gone before we know its number. */
+    signal_block_all();
+    r = pthread_create(&th, &attr, thread_main, s);
+    signal_set_mask(t, t->sigmask);
+    pthread_attr_destroy(&attr);
+    if (r != 0) {
+        free(s);
+        return -r;
+    }
+    tid = tid_of(th);
+    if (flags & CLONE_PARENT_SETTID) {
+        store_tid(ptid, tid);
+    }
+    pthread_detach(th);
+    return tid;
+}
