@@ -27,12 +27,12 @@ void signal_thread_fini(Thread *t);
 
 /* Run loop, slow domain, outside the world lock: delivers the thread's pending signal, if full:
  * pushes a frame and sets mt_cpu to the handler, or does the default action (which may not return).
- * Afterwards the host mask is the guest's mask again. `restart_ok`: see sys_dispatch. */
+ * Afterwards the host mask is the guest's mask again and the slot is empty. */
 void signal_deliver(Thread *t);
 
 /* A synchronous signal made by the runtime (invalid code, fetch fault, emulated instruction): fills
  * the pending slot as the kernel would for a fault at mt_cpu.rip. */
-void signal_raise_sync(Thread *t, int sig, int si_code, u64 si_addr, u64 trapno, u64 err);
+void signal_raise_sync(Thread *t, int sig, int si_code, u64 fault_addr, u64 trapno, u64 err);
 
 /* rt_sigreturn: reads the frame at mt_cpu.gpr[RSP] and sets mt_cpu and the xsave area. */
 i64 signal_return(Thread *t);
@@ -49,5 +49,36 @@ void signal_clear_handlers(void);
  * before, undone after a failed exec. */
 void signal_before_exec(Thread *t);
 void signal_after_failed_exec(Thread *t);
+
+/* Blocks every signal in the host until the next signal_set_mask(): around the creation of a thread,
+ * which inherits the host's mask. */
+void signal_block_all(void);
+
+/* fork, around the host's: `before` in the parent, then `parent` and `child` (which has no pending
+ * signals; its mask and altstack are the parent's). All signals are blocked in between. */
+void signal_before_fork(void);
+void signal_after_fork_parent(Thread *t);
+void signal_after_fork_child(Thread *t);
+
+/* vfork: the child runs in the parent's memory but has dispositions, mask and pending signals of its
+ * own. `save` before the host's vfork (all signals are blocked from here), `child` first in the child,
+ * `restore` in the parent when t is its own again (child did exec or exit; or vfork failed). save:
+ * 0 or -ENOMEM (then nothing has been changed). */
+typedef struct SignalVfork {
+    struct SigTable *table;
+    SigMask sigmask, saved_sigmask;
+    bool saved_sigmask_valid;
+    GuestAltStack altstack;
+    PendingSignal pending;
+    u32 deferred;
+} SignalVfork;
+int signal_vfork_save(Thread *t, SignalVfork *save);
+void signal_vfork_child(Thread *t);
+void signal_vfork_restore(Thread *t, const SignalVfork *save);
+
+/* Set by the translator; sees every synchronous SIGSEGV before the guest does, in the run loop's
+ * context (slow domain, outside the world lock). True: handled, the guest goes on as it was. Also
+ * asked when a signal frame cannot be written (info.si_addr: a byte of it). */
+extern bool (*signal_fault_hook)(Thread *t, PendingSignal *p);
 
 #endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sig_default.c -- default actions: which signal has which, and the message before a death.
+ * Role:    knows the guest's address space for the message only. */
+#include "sys/sig_host.h"
+
+#include "base/log.h"
+#include "base/safe.h"
+#include "guest/aspace.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define MAX_FRAMES 12
+#define FIRST_REALTIME 32
+#define TRAP_GP 13
+
+typedef struct SigName {
+    const char *name;
+    u8 action;
+} SigName;
+
+/* signal(7); what is not here ends the process. */
+static const SigName names[FIRST_REALTIME] = {
+    [SIGHUP] = {"SIGHUP", SIG_DEFAULT_TERM},     [SIGINT] = {"SIGINT", SIG_DEFAULT_TERM},
+    [SIGQUIT] = {"SIGQUIT", SIG_DEFAULT_CORE},   [SIGILL] = {"SIGILL", SIG_DEFAULT_CORE},
+    [SIGTRAP] = {"SIGTRAP", SIG_DEFAULT_CORE},   [SIGABRT] = {"SIGABRT", SIG_DEFAULT_CORE},
+    [SIGBUS] = {"SIGBUS", SIG_DEFAULT_CORE},     [SIGFPE] = {"SIGFPE", SIG_DEFAULT_CORE},
+    [SIGKILL] = {"SIGKILL", SIG_DEFAULT_TERM},   [SIGUSR1] = {"SIGUSR1", SIG_DEFAULT_TERM},
+    [SIGSEGV] = {"SIGSEGV", SIG_DEFAULT_CORE},   [SIGUSR2] = {"SIGUSR2", SIG_DEFAULT_TERM},
+    [SIGPIPE] = {"SIGPIPE", SIG_DEFAULT_TERM},   [SIGALRM] = {"SIGALRM", SIG_DEFAULT_TERM},
+    [SIGTERM] = {"SIGTERM", SIG_DEFAULT_TERM},   [SIGSTKFLT] = {"SIGSTKFLT", SIG_DEFAULT_TERM},
+    [SIGCHLD] = {"SIGCHLD", SIG_DEFAULT_IGNORE}, [SIGCONT] = {"SIGCONT", SIG_DEFAULT_IGNORE},
+    [SIGSTOP] = {"SIGSTOP", SIG_DEFAULT_STOP},   [SIGTSTP] = {"SIGTSTP", SIG_DEFAULT_STOP},
+    [SIGTTIN] = {"SIGTTIN", SIG_DEFAULT_STOP},   [SIGTTOU] = {"SIGTTOU", SIG_DEFAULT_STOP},
+    [SIGURG] = {"SIGURG", SIG_DEFAULT_IGNORE},   [SIGXCPU] = {"SIGXCPU", SIG_DEFAULT_CORE},
+    [SIGXFSZ] = {"SIGXFSZ", SIG_DEFAULT_CORE},   [SIGVTALRM] = {"SIGVTALRM", SIG_DEFAULT_TERM},
+    [SIGPROF] = {"SIGPROF", SIG_DEFAULT_TERM},   [SIGWINCH] = {"SIGWINCH", SIG_DEFAULT_IGNORE},
+    [SIGIO] = {"SIGIO", SIG_DEFAULT_TERM},       [SIGPWR] = {"SIGPWR", SIG_DEFAULT_TERM},
+    [SIGSYS] = {"SIGSYS", SIG_DEFAULT_CORE},
+};
+
+SigDefault sig_default_of(int sig)
+{
+    return sig < FIRST_REALTIME ? (SigDefault)names[sig].action : SIG_DEFAULT_TERM;
+}
+
+typedef struct Cause {
+    u8 sig;
+    int code;
+    const char *text;
+} Cause;
+
+/* The words are Valgrind's: users' scripts look for them. */
+static const Cause causes[] = {
+    {SIGSEGV, SEGV_MAPERR, "Access not within mapped region"},
+    {SIGSEGV, SEGV_ACCERR, "Bad permissions for mapped region"},
+    {SIGILL, ILL_ILLOPC, "Illegal opcode"},
+    {SIGILL, ILL_ILLOPN, "Illegal operand"},
+    {SIGILL, ILL_ILLADR, "Illegal addressing mode"},
+    {SIGILL, ILL_ILLTRP, "Illegal trap"},
+    {SIGILL, ILL_PRVOPC, "Privileged opcode"},
+    {SIGILL, ILL_PRVREG, "Privileged register"},
+    {SIGILL, ILL_COPROC, "Coprocessor error"},
+    {SIGILL, ILL_BADSTK, "Internal stack error"},
+    {SIGFPE, FPE_INTDIV, "Integer divide by zero"},
+    {SIGFPE, FPE_INTOVF, "Integer overflow"},
+    {SIGFPE, FPE_FLTDIV, "FP divide by zero"},
+    {SIGFPE, FPE_FLTOVF, "FP overflow"},
+    {SIGFPE, FPE_FLTUND, "FP underflow"},
+    {SIGFPE, FPE_FLTRES, "FP inexact"},
+    {SIGFPE, FPE_FLTINV, "FP invalid operation"},
+    {SIGFPE, FPE_FLTSUB, "FP subscript out of range"},
+    {SIGBUS, BUS_ADRALN, "Invalid address alignment"},
+    {SIGBUS, BUS_ADRERR, "Non-existent physical address"},
+    {SIGBUS, BUS_OBJERR, "Hardware error"},
+};
+
+static void print_cause(const PendingSignal *p)
+{
+    if (p->info.si_code <= 0) {
+        return; /* sent by somebody */
+    }
+    if (p->info.si_signo == SIGSEGV && p->info.si_code == SI_KERNEL && p->trapno == TRAP_GP) {
+        mt_umsg(" General Protection Fault");
+        return;
+    }
+    for (size_t i = 0; i < MT_ARRAY_SIZE(causes); i++) {
+        if (causes[i].sig == p->info.si_signo && causes[i].code == p->info.si_code) {
+            mt_umsg(" %s at address 0x%" PRIX64, causes[i].text, (u64)p->info.si_addr);
+            return;
+        }
+    }
+}
+
+/* One line of the trace: address, file and offset in the file. False: not guest code. */
+static bool print_frame(u64 pc, bool innermost)
+{
+    AspaceInfo info;
+    char where[512] = "";
+    aspace_lock();
+    bool mapped = aspace_query_locked(pc, &info);
+    if (mapped && info.path) {
+        snprintf(where, sizeof(where), " (in %s+0x%" PRIX64 ")", info.path,
+                 pc - info.start + info.offset);
+    }
+    aspace_unlock();
+    if (innermost || mapped) {
+        mt_umsg("   %s 0x%" PRIX64 ": ???%s", innermost ? "at" : "by", pc, where);
+    }
+    return mapped;
+}
+
+/* Return addresses by frame pointers, as far as they make sense. */
+static void print_trace(const CpuState *cpu)
+{
+    u64 rbp = cpu->gpr[MT_RBP];
+    u64 low = cpu->gpr[MT_RSP];
+    u64 pair[2]; /* caller's rbp, return address */
+    print_frame(cpu->rip, true);
+    for (int i = 1; i < MAX_FRAMES; i++) {
+        if (rbp < low || (rbp & 7) || safe_read(pair, rbp, sizeof(pair)) ||
+            !aspace_is_exec(pair[1]) || !print_frame(pair[1] - 1, false)) {
+            return;
+        }
+        low = rbp + sizeof(pair);
+        rbp = pair[0];
+    }
+}
+
+static bool dumps_core(int sig)
+{
+    struct rlimit limit;
+    return sig_default_of(sig) == SIG_DEFAULT_CORE && !getrlimit(RLIMIT_CORE, &limit) &&
+           limit.rlim_cur > 0;
+}
+
+void sig_default_die(Thread *t, const PendingSignal *p)
+{
+    int sig = p->info.si_signo;
+    char name[16];
+    if (sig < FIRST_REALTIME) {
+        snprintf(name, sizeof(name), "%s", names[sig].name ? names[sig].name : "SIG?");
+    } else {
+        snprintf(name, sizeof(name), "SIGRT%d", sig - FIRST_REALTIME);
+    }
+    mt_umsg(" ");
+    mt_umsg("Process terminating with default action of signal %d (%s)%s", sig, name,
+            dumps_core(sig) ? ": dumping core" : "");
+    print_cause(p);
+    print_trace(t->cpu);
+    sched_die_of_signal(t, sig);
+}

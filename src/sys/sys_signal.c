@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sys_signal.c -- the guest's system calls about signals.
+ * Role:       argument checks and memory as the kernel does them; the state is signal.c's.
+ * Invariants: T1. a call that takes a mask gets a copy of it, less SIG_OPEN.
+ *             T2. with a temporary mask, thread->sigmask is that mask while the call runs (the
+ *                 handler asks it for the open set); it stays so only if the call was interrupted by
+ *                 a signal, with saved_sigmask holding the original.
+ * Order of errors: where the kernel checks several things, a bad argument is passed on as it is, so
+ *             that the kernel says which error comes first. */
+#include "sys/sig_host.h"
+
+#include "base/safe.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+#define MASK_BYTES sizeof(SigMask)
+#define MAX_REPEATS 64
+
+/* The kernel's stack_t. */
+typedef struct KernelStack {
+    u64 sp;
+    u32 flags, pad;
+    u64 size;
+} KernelStack;
+
+static i64 read_guest(void *to, u64 from, size_t n)
+{
+    return safe_read(to, from, n);
+}
+
+/* As safe_write(), but a write-protected code page is made writable first if need be. */
+static i64 write_guest(Thread *t, u64 to, const void *from, size_t n)
+{
+    if (safe_write(to, from, n) == 0) {
+        return 0;
+    }
+    return sys_efault_hook && sys_efault_hook(t) ? safe_write(to, from, n) : -EFAULT;
+}
+
+/* ---- dispositions, alternate stack, return ---- */
+
+i64 sys_rt_sigaction(Thread *t, const u64 a[6])
+{
+    GuestSigaction act, old;
+    if (a[3] != MASK_BYTES) {
+        return -EINVAL;
+    }
+    if (a[1] && read_guest(&act, a[1], sizeof(act))) {
+        return -EFAULT;
+    }
+    i64 r = signal_action(t, (int)a[0], a[1] ? &act : NULL, &old);
+    if (r == 0 && a[2]) {
+        r = write_guest(t, a[2], &old, sizeof(old));
+    }
+    return r;
+}
+
+i64 sys_sigaltstack(Thread *t, const u64 a[6])
+{
+    KernelStack k;
+    GuestAltStack ss, old;
+    if (a[0]) {
+        if (read_guest(&k, a[0], sizeof(k))) {
+            return -EFAULT;
+        }
+        ss = (GuestAltStack){.sp = k.sp, .flags = k.flags, .size = k.size};
+    }
+    i64 r = signal_altstack(t, a[0] ? &ss : NULL, &old);
+    if (r == 0 && a[1]) {
+        k = (KernelStack){.sp = old.sp, .flags = old.flags, .size = old.size};
+        r = write_guest(t, a[1], &k, sizeof(k));
+    }
+    return r;
+}
+
+i64 sys_rt_sigreturn(Thread *t, const u64 a[6])
+{
+    return signal_return(t);
+}
+
+/* ---- mask ---- */
+
+/* In the window: either a signal comes before the change and is delivered first, or after it. */
+static i64 change_mask(Thread *t, SigMask m)
+{
+    SigMask old = t->sigmask;
+    const SigMask host = SIG_HOST_MASK(m);
+    const u64 a[6] = {SIG_SETMASK, (u64)&host, 0, MASK_BYTES};
+    if (m == old) {
+        return 0;
+    }
+    t->sigmask = m;
+    i64 r = sys_window(SYS_rt_sigprocmask, a, &t->cpu->pending);
+    if (r) {
+        t->sigmask = old;
+        return r;
+    }
+    signal_take_deferred(t);
+    return 0;
+}
+
+i64 sys_rt_sigprocmask(Thread *t, const u64 a[6])
+{
+    SigMask old = t->sigmask, set;
+    if (a[3] != MASK_BYTES) {
+        return -EINVAL;
+    }
+    if (a[1]) {
+        if (read_guest(&set, a[1], sizeof(set))) {
+            return -EFAULT;
+        }
+        set &= ~SIG_UNSTOPPABLE;
+        switch ((int)a[0]) {
+        case SIG_BLOCK: set |= old; break;
+        case SIG_UNBLOCK: set = old & ~set; break;
+        case SIG_SETMASK: break;
+        default: return -EINVAL;
+        }
+        i64 r = change_mask(t, set);
+        if (r) {
+            return r;
+        }
+    }
+    return a[2] ? write_guest(t, a[2], &old, sizeof(old)) : 0;
+}
+
+i64 sys_rt_sigpending(Thread *t, const u64 a[6])
+{
+    SigMask m = 0;
+    if (a[1] > MASK_BYTES) {
+        return -EINVAL;
+    }
+    sys_raw(SYS_rt_sigpending, (u64)&m, MASK_BYTES, 0, 0, 0, 0);
+    m = ((m & ~SIG_OPEN) | sig_defer_pending()) & t->sigmask;
+    return a[1] ? write_guest(t, a[0], &m, a[1]) : 0;
+}
+
+/* ---- waiting with a temporary mask ---- */
+
+/* Did a signal come that only the temporary mask let through? */
+static bool is_interrupted(const Thread *t, i64 r, SigMask original)
+{
+    if (!t->pending.full) {
+        return false;
+    }
+    return r == -EINTR || (r == MT_SYS_RESTART && (original & SIG_BIT(t->pending.info.si_signo)));
+}
+
+/* Does the call `nr`, whose arguments ask for the host's form of `temporary`. */
+static i64 call_with_mask(Thread *t, u64 nr, const u64 a[6], SigMask temporary)
+{
+    SigMask original = t->sigmask;
+    bool faulted = false;
+    i64 r;
+    t->sigmask = temporary & ~SIG_UNSTOPPABLE;
+    signal_take_deferred(t);
+    for (int repeats = 0;; repeats++) {
+        r = sys_window(nr, a, &t->cpu->pending);
+        if (r == -EFAULT && !faulted && sys_efault_hook && sys_efault_hook(t)) {
+            faulted = true;
+        } else if (r != -EINTR || t->pending.full || repeats > MAX_REPEATS) {
+            break; /* -EINTR otherwise: a kick, or a signal that the guest ignores */
+        }
+    }
+    if (is_interrupted(t, r, original)) {
+        t->saved_sigmask = original;
+        t->saved_sigmask_valid = true;
+        return -EINTR;
+    }
+    t->sigmask = original;
+    return r;
+}
+
+/* The same for a call with a pointer to a mask in a[at] and its size in a[at+1]. */
+static i64 call_with_mask_arg(Thread *t, u64 nr, const u64 a[6], int at)
+{
+    SigMask guest, host;
+    if (!a[at] || a[at + 1] != MASK_BYTES || read_guest(&guest, a[at], sizeof(guest))) {
+        return sys_pass(t, nr, a);
+    }
+    host = SIG_HOST_MASK(guest);
+    u64 b[6] = {a[0], a[1], a[2], a[3], a[4], a[5]};
+    b[at] = (u64)&host;
+    return call_with_mask(t, nr, b, guest);
+}
+
+i64 sys_rt_sigsuspend(Thread *t, const u64 a[6])
+{
+    SigMask guest, host;
+    if (a[1] != MASK_BYTES) {
+        return -EINVAL;
+    }
+    if (read_guest(&guest, a[0], sizeof(guest))) {
+        return -EFAULT;
+    }
+    host = SIG_HOST_MASK(guest);
+    const u64 b[6] = {(u64)&host, MASK_BYTES};
+    i64 r = call_with_mask(t, SYS_rt_sigsuspend, b, guest);
+    return r == -EINTR && !t->saved_sigmask_valid ? MT_SYS_RESTART : r;
+}
+
+i64 sys_pause(Thread *t, const u64 a[6])
+{
+    i64 r = sys_window(SYS_pause, a, &t->cpu->pending);
+    return t->pending.full ? r : MT_SYS_RESTART;
+}
+
+i64 sys_ppoll(Thread *t, const u64 a[6])
+{
+    return call_with_mask_arg(t, SYS_ppoll, a, 3);
+}
+
+i64 sys_pselect6(Thread *t, const u64 a[6])
+{
+    struct {
+        u64 mask, size;
+    } arg;
+    SigMask guest, host;
+    if (!a[5] || read_guest(&arg, a[5], sizeof(arg)) || !arg.mask || arg.size != MASK_BYTES ||
+        read_guest(&guest, arg.mask, sizeof(guest))) {
+        return sys_pass(t, SYS_pselect6, a);
+    }
+    host = SIG_HOST_MASK(guest);
+    arg.mask = (u64)&host;
+    const u64 b[6] = {a[0], a[1], a[2], a[3], a[4], (u64)&arg};
+    return call_with_mask(t, SYS_pselect6, b, guest);
+}
+
+i64 sys_epoll_pwait(Thread *t, const u64 a[6])
+{
+    return fd_is_hidden((int)a[0]) ? -EBADF : call_with_mask_arg(t, SYS_epoll_pwait, a, 4);
+}
+
+i64 sys_epoll_pwait2(Thread *t, const u64 a[6])
+{
+    return fd_is_hidden((int)a[0]) ? -EBADF : call_with_mask_arg(t, SYS_epoll_pwait2, a, 4);
+}
+
+/* ---- waiting for signals ---- */
+
+static i64 give_info(Thread *t, const siginfo_t *info, u64 to)
+{
+    if (to && write_guest(t, to, info, sizeof(*info))) {
+        return -EFAULT;
+    }
+    return info->si_signo;
+}
+
+i64 sys_rt_sigtimedwait(Thread *t, const u64 a[6])
+{
+    SigMask these, host;
+    siginfo_t info;
+    if (a[3] != MASK_BYTES) {
+        return -EINVAL;
+    }
+    if (read_guest(&these, a[0], sizeof(these))) {
+        return -EFAULT;
+    }
+    /* From here on a deferred one of `these` makes the window abort. */
+    sig_defer_watch(these);
+    if (sig_defer_take(these, &info)) {
+        sig_defer_watch(0);
+        return give_info(t, &info, a[1]);
+    }
+    host = SIG_HOST_MASK(these);
+    const u64 b[6] = {(u64)&host, a[1], a[2], MASK_BYTES};
+    i64 r = sys_window(SYS_rt_sigtimedwait, b, &t->cpu->pending);
+    sig_defer_watch(0);
+    if (r < 0 && sig_defer_take(these, &info)) {
+        return give_info(t, &info, a[1]);
+    }
+    return r == -EINTR && !t->pending.full ? MT_SYS_RESTART : r;
+}
+
+static i64 signalfd(Thread *t, u64 nr, const u64 a[6])
+{
+    SigMask guest;
+    if (fd_is_hidden((int)a[0])) {
+        return -EBADF;
+    }
+    if (a[2] != MASK_BYTES || read_guest(&guest, a[1], sizeof(guest))) {
+        return sys_pass(t, nr, a);
+    }
+    const SigMask host = SIG_HOST_MASK(guest);
+    const u64 b[6] = {a[0], (u64)&host, a[2], a[3]};
+    return sys_pass(t, nr, b);
+}
+
+i64 sys_signalfd(Thread *t, const u64 a[6])
+{
+    return signalfd(t, SYS_signalfd, a);
+}
+
+i64 sys_signalfd4(Thread *t, const u64 a[6])
+{
+    return signalfd(t, SYS_signalfd4, a);
+}
+
+/* ---- sending: the kernel's; what comes to ourselves is there before the call returns ---- */
+
+i64 sys_kill(Thread *t, const u64 a[6])
+{
+    return sys_pass(t, SYS_kill, a);
+}
+
+i64 sys_tkill(Thread *t, const u64 a[6])
+{
+    return sys_pass(t, SYS_tkill, a);
+}
+
+i64 sys_tgkill(Thread *t, const u64 a[6])
+{
+    return sys_pass(t, SYS_tgkill, a);
+}
+
+i64 sys_rt_sigqueueinfo(Thread *t, const u64 a[6])
+{
+    return sys_pass(t, SYS_rt_sigqueueinfo, a);
+}
+
+i64 sys_rt_tgsigqueueinfo(Thread *t, const u64 a[6])
+{
+    return sys_pass(t, SYS_rt_tgsigqueueinfo, a);
+}
+
+i64 sys_timer_create(Thread *t, const u64 a[6])
+{
+    return sys_pass(t, SYS_timer_create, a);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sys_window.S -- a guest's blocking system call without a gap for signals; the host handlers' return.
+ * Signals: a host handler that finds the interrupted pc in [sys_window_begin, sys_window_insn] moves
+ *          it to sys_window_abort. Before `begin` the check is still to come; behind the instruction
+ *          the call has been done. The kernel sets pc back to `insn` when it would restart the call.
+ * Stack:   not used at all, so the abort label can be entered from anywhere in the window. */
+
+#define MT_SYS_RESTART (-0x10001) /* sys.h */
+#define NR_rt_sigreturn 15
+
+    .text
+
+/* i64 sys_window(u64 nr, const u64 a[6], const volatile u32 *pending)
+ * LIVE in the window: rax = number, rdi rsi rdx r10 r8 r9 = arguments, rcx = pending. */
+    .globl sys_window
+    .type sys_window, @function
+    .p2align 4
+sys_window:
+    .cfi_startproc
+    mov %rdi, %rax
+    mov %rsi, %r11
+    mov %rdx, %rcx
+    mov 0(%r11), %rdi
+    mov 8(%r11), %rsi
+    mov 16(%r11), %rdx
+    mov 24(%r11), %r10
+    mov 32(%r11), %r8
+    mov 40(%r11), %r9
+    .globl sys_window_begin, sys_window_insn, sys_window_end, sys_window_abort
+sys_window_begin:
+    cmpl $0, (%rcx)
+    jne sys_window_abort
+sys_window_insn:
+    syscall
+sys_window_end:
+    ret
+sys_window_abort:
+    mov $MT_SYS_RESTART, %rax
+    ret
+    .cfi_endproc
+    .size sys_window, . - sys_window
+
+/* sa_restorer of the host's handlers. Debuggers know a signal frame by these very bytes. */
+    .globl sig_host_restorer
+    .type sig_host_restorer, @function
+    .p2align 4
+    nop
+sig_host_restorer:
+    mov $NR_rt_sigreturn, %rax
+    syscall
+    .size sig_host_restorer, . - sig_host_restorer
+
+    .section .note.GNU-stack, "", @progbits
