@@ -20,8 +20,10 @@ typedef struct WorldConfig {
 /* Once; 0 or -errno (membarrier is registered here; falls back to fences where it is missing). */
 int world_init(const WorldConfig *c);
 
-/* A new thread, before its first world_enter(); and its end (it must be OUTSIDE). Both maintain the
- * list of threads (lock: world_threads_lock) and the RCU registration. */
+/* A new thread, before its first world_enter(): called by the thread itself, or (so that --sched-seed
+ * sees threads in the order of their creation) for it by its creator. And its end: the thread must be
+ * OUTSIDE; the Thread object may be freed afterwards. With --sched-seed a thread wakes its joiner
+ * (clear_child_tid) before it detaches. Both maintain the list of threads (world_threads_lock). */
 void world_attach(Thread *t);
 void world_detach(Thread *t);
 
@@ -51,9 +53,15 @@ void world_synchronize(Thread *t);
 void world_foreach_thread(void (*fn)(Thread *, void *), void *arg);
 u32 world_thread_count(void);
 
-/* fork: parent calls before/after with the world stopped; the child's thread list is only itself. */
+/* fork: parent calls before/after with the world stopped; the child's thread list is only itself. In
+ * the child the stop is over (the thread is INSIDE or OUTSIDE as before world_stop()); a
+ * world_resume() there does nothing. */
 void world_before_fork(Thread *t);
 void world_after_fork_parent(Thread *t);
 void world_after_fork_child(Thread *t);
+
+/* In the parent, after a vfork child that used its Thread object is gone: if the child was killed at a
+ * bad moment, gives back what it held. t is OUTSIDE afterwards. */
+void world_vfork_returned(Thread *t);
 
 #endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * settle.c -- --sched-seed: when is it certain which threads could run?
+ * Role:       the next thread is chosen from those at the gate. For that to be the same set in each
+ *             run, no thread may be on its way there: each must have arrived, or be asleep in a system
+ *             call that only an action of another guest thread (or the outside) can end.
+ * Invariants: S1. A thread that is found asleep by two looks, with the same count of context switches,
+ *                 has slept all the time between them.
+ *             S2. The second round of looks begins after the first has ended: so, if S1 holds for all
+ *                 threads that are away, there was a moment at which all of them slept; and nobody
+ *                 INSIDE could wake one since.
+ * Locking:    the list's lock while names are copied; the looks themselves are done without locks, so
+ *             that no thread is found asleep because it waits for us.
+ * Limits:     the kernel tells the state of a thread through a file, which needs a descriptor for some
+ *             microseconds. Where /proc is not to be had, a thread counts as asleep after
+ *             SETTLE_BLIND_NS; runs are then not surely the same. */
+#include "sched/settle.h"
+
+#include "sched/world_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SETTLE_BLIND_NS 5000000
+#define SETTLE_DISK_NS 10000000
+
+typedef struct Sample {
+    pid_t tgid, tid;
+    Thread *t;      /* compared, never followed */
+    u64 switches;   /* context switches so far */
+} Sample;
+
+/* The arbiter's: there is one at a time, and the gate's lock is passed between two. */
+static Sample *samples;
+static u32 nsamples, capacity;
+
+void settle_init(void)
+{
+    capacity = 64;
+    samples = calloc(capacity, sizeof(*samples));
+    MT_ASSERT(samples != NULL);
+}
+
+static u64 now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
+}
+
+/* Reads /proc/TGID/task/TID/status; the length, or -errno. */
+static int read_status(const Sample *s, char *buf, size_t size)
+{
+    char path[64];
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/status", s->tgid, s->tid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    n = read(fd, buf, size - 1);
+    n = n < 0 ? -errno : n;
+    close(fd);
+    buf[n < 0 ? 0 : n] = '\0';
+    return (int)n;
+}
+
+static u64 number_after(const char *text, const char *key)
+{
+    const char *p = strstr(text, key);
+
+    return p != NULL ? strtoull(p + strlen(key), NULL, 10) : 0;
+}
+
+/* Is the thread asleep, for a reason that lasts? Fills in its count of context switches. */
+static bool look(Sample *s, u64 waited)
+{
+    char buf[4096];
+    int n = read_status(s, buf, sizeof(buf));
+    const char *state = n > 0 ? strstr(buf, "\nState:\t") : NULL;
+
+    if (n == -ENOENT || n == -ESRCH) {
+        return true; /* gone */
+    }
+    if (state == NULL) {
+        return waited > SETTLE_BLIND_NS;
+    }
+    s->switches = number_after(buf, "\nvoluntary_ctxt_switches:\t") +
+                  number_after(buf, "\nnonvoluntary_ctxt_switches:\t");
+    switch (state[8]) {
+    case 'R':
+        return false;
+    case 'D': /* a disk, soon over; or the parent of a vfork child, which is not */
+        return waited > SETTLE_DISK_NS;
+    default: /* S asleep, T t stopped, Z X dead */
+        return true;
+    }
+}
+
+/* Collects the threads that are away. False: one is just arriving, or the list has outgrown us. */
+static bool collect(void)
+{
+    u32 n = 0;
+    bool ok = true;
+
+    mt_mutex_lock(&world_threads_lock);
+    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
+        u32 phase = mt_load_acquire(&t->gate_phase); /* pairs with set_phase() */
+
+        if (phase == GATE_ARRIVING || phase == GATE_HOLDS) {
+            ok = false;
+        } else if (phase == GATE_AWAY && n < capacity) {
+            samples[n++] = (Sample){mt_load_relaxed(&t->tgid), mt_load_relaxed(&t->tid), t, 0};
+        } else if (phase == GATE_AWAY) {
+            ok = false;
+            n++;
+        }
+    }
+    mt_mutex_unlock(&world_threads_lock);
+    if (n > capacity) {
+        Sample *more = realloc(samples, 2 * (size_t)n * sizeof(*samples));
+
+        MT_ASSERT(more != NULL);
+        samples = more;
+        capacity = 2 * n;
+    }
+    nsamples = n;
+    return ok;
+}
+
+/* The same threads are away as at collect()? */
+static bool still_away(void)
+{
+    u32 n = 0;
+    bool ok = true;
+
+    mt_mutex_lock(&world_threads_lock);
+    for (Thread *t = threadlist_first_locked(); t != NULL && ok; t = t->next) {
+        if (mt_load_acquire(&t->gate_phase) != GATE_WAITING) {
+            ok = n < nsamples && samples[n].t == t &&
+                 mt_load_relaxed(&t->gate_phase) == GATE_AWAY;
+            n++;
+        }
+    }
+    mt_mutex_unlock(&world_threads_lock);
+    return ok && n == nsamples;
+}
+
+static bool settled(u64 waited)
+{
+    if (!collect()) {
+        return false;
+    }
+    for (u32 i = 0; i < nsamples; i++) {
+        if (!look(&samples[i], waited)) {
+            return false;
+        }
+    }
+    for (u32 i = 0; i < nsamples; i++) {
+        Sample again = samples[i];
+
+        if (!look(&again, waited) || again.switches != samples[i].switches) {
+            return false;
+        }
+    }
+    return still_away();
+}
+
+void settle_wait(void)
+{
+    u64 start;
+    long pause = 10000;
+
+    if (world_thread_count() == 1) {
+        return;
+    }
+    /* Most system calls are over after a moment. */
+    for (int i = 0; i < 8; i++) {
+        sched_yield();
+    }
+    start = now_ns();
+    while (!settled(now_ns() - start)) {
+        struct timespec ts = {0, pause};
+
+        nanosleep(&ts, NULL);
+        pause = pause < 500000 ? 2 * pause : pause;
+    }
+}

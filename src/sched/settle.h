@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * settle.h -- --sched-seed: when is it certain which threads could run? */
+#ifndef MT_SETTLE_H
+#define MT_SETTLE_H
+
+#include "base/base.h"
+
+void settle_init(void);
+
+/* Nobody holds the gate. Returns when every attached thread either is queued at the gate or sleeps in
+ * a system call (or is stopped, or gone), all at one moment. One caller at a time. */
+void settle_wait(void);
+
+#endif

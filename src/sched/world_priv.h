@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * world_priv.h -- what world.c, world_seq.c and threadlist.c share. Nobody else includes it. */
+#ifndef MT_WORLD_PRIV_H
+#define MT_WORLD_PRIV_H
+
+#include "base/lockorder.h"
+#include "sched/world.h"
+#include "sched/world_inl.h"
+
+typedef struct ThreadQueue {
+    Thread *head, *tail;
+} ThreadQueue;
+
+typedef struct World {
+    /* immutable after world_init() */
+    WorldConfig config;
+    /* Atomic: the thread that has stopped the world, or NULL. Others only compare it with themselves
+     * (and find a difference whatever they read) or use it to save a kick. */
+    Thread *owner;
+    /* Held by one stop or one grace period while it waits for threads to leave, and by a thread that
+     * leaves the list: so Thread objects that a scan waits for stay. Never taken INSIDE. */
+    MtMutex scan;
+    /* Guards the queues of writers (parallel mode: world.c) and of the gate (world_seq.c), and
+     * Thread.wait_next. Innermost; nothing but kicks happens under it. */
+    MtMutex queue;
+} World;
+extern World mt_world;
+
+/* Own word of a thread that changes sides, in the slow paths: the scanner is woken. */
+void world_mark_inside(Thread *t);
+void world_mark_outside(Thread *t);
+
+static inline bool world_owns_stop(const Thread *t)
+{
+    return mt_load_relaxed(&mt_world.owner) == t;
+}
+
+/* How long a waiter trusts its kick before it kicks again: a kick can hit a thread whose tid is about
+ * to change (vfork). */
+#define WORLD_PATIENCE_NS 10000000
+
+/* Sleeps until another thread unparks t, or the timeout; the queue lock is dropped meanwhile. */
+void world_park(Thread *t, i64 timeout_ns);
+void world_unpark(Thread *t);
+
+static inline void threadqueue_push(ThreadQueue *q, Thread *t)
+{
+    t->wait_next = NULL;
+    if (q->tail != NULL) {
+        q->tail->wait_next = t;
+    } else {
+        q->head = t;
+    }
+    q->tail = t;
+}
+
+static inline void threadqueue_remove(ThreadQueue *q, Thread *t)
+{
+    Thread *prev = NULL;
+
+    for (Thread *i = q->head; i != NULL; prev = i, i = i->wait_next) {
+        if (i == t) {
+            *(prev != NULL ? &prev->wait_next : &q->head) = t->wait_next;
+            q->tail = q->tail == t ? prev : q->tail;
+            return;
+        }
+    }
+}
+
+static inline Thread *threadqueue_pop(ThreadQueue *q)
+{
+    Thread *t = q->head;
+
+    if (t != NULL) {
+        threadqueue_remove(q, t);
+    }
+    return t;
+}
+
+/* threadlist.c */
+extern MtMutex world_threads_lock; /* guards the list: Thread.next, prev */
+Thread *threadlist_first_locked(void);
+void threadlist_after_fork_child(Thread *t);
+
+/* world_seq.c; callers have checked that the mode is sequential */
+void seq_init(void);
+void seq_enter(Thread *t);
+void seq_leave(Thread *t);
+void seq_safepoint(Thread *t);
+void seq_quantum_end(Thread *t);
+void seq_stop(Thread *t, bool inside);
+void seq_resume(Thread *t, bool inside);
+void seq_after_fork_child(Thread *t, bool inside);
+void seq_forget(Thread *t);
+
+#endif
