@@ -1,0 +1,342 @@
+/* layers: mt_base mt_sched */
+/* SPDX-License-Identifier: BSD-2-Clause
+ * stress_world.c -- the world lock under threads that enter, leave, run code that only a kick ends,
+ * stop the world, wait for grace periods, start and exit.
+ *
+ *   stress_world [--seed=N] [--ms=N] [--threads=N] [--mode=parallel|seq|unfair|seeded]
+ *                [--latency] [--break=publish|enter|leave]
+ *
+ * Checked: a stopped world stands still (a pair of plain counters is written by stoppers, read by
+ * threads INSIDE); an object that RCU protects is never used after it was poisoned and freed; in
+ * sequential mode one thread at a time is INSIDE. These accesses are plain on purpose: TSan, Helgrind
+ * and DRD report them if an ordering is missing.
+ * --latency:  all threads spin INSIDE; prints the distribution of world_stop()'s time.
+ * --break:    leaves one ordering out. Helgrind must report it: that tests the annotations. */
+#include "../unit/world_sim.h"
+
+#include "base/options.h"
+
+#define MAX_THREADS 1024
+#define MAGIC 0x600dda7aull
+
+typedef struct Object {
+    u64 magic, version;
+} Object;
+
+static struct {
+    u64 seed, ms, threads;
+    const char *mode, *broken;
+    bool latency;
+} opt = {1, 2000, 16, "parallel", "", false};
+
+static u32 stopping;                           /* atomic: the run is over */
+static struct { u64 a, b; } still;             /* plain: written with the world stopped */
+static Object *shared_object;                  /* RCU; replaced under object_lock */
+static pthread_mutex_t object_lock = PTHREAD_MUTEX_INITIALIZER;
+static u64 n_enters, n_stops, n_grace, n_exits; /* atomic sums */
+static u64 inside_now;                         /* plain: sequential mode only */
+
+static bool sequential(void)
+{
+    return strcmp(opt.mode, "parallel") != 0;
+}
+
+static bool broken(const char *what)
+{
+    return strcmp(opt.broken, what) == 0;
+}
+
+static void enter(Sim *s)
+{
+    if (!broken("enter")) {
+        world_enter(&s->t);
+    }
+}
+
+static void leave(Sim *s)
+{
+    if (broken("leave")) { /* OUTSIDE by a store that orders nothing */
+        lockorder_pop(RANK_WORLD);
+        mt_store_relaxed(&s->t.world_state, s->t.world_state + 1);
+        return;
+    }
+    if (!broken("enter")) {
+        world_leave(&s->t);
+    }
+}
+
+static void check_inside(Sim *s)
+{
+    Object *o = broken("publish") ? mt_load_relaxed(&shared_object) : rcu_load(&shared_object);
+
+    CHECK(still.a == still.b);
+    CHECK(o->magic == MAGIC);
+    if (sequential()) {
+        CHECK(inside_now == 0);
+        inside_now++;
+        CHECK(inside_now == 1);
+        inside_now--;
+    }
+}
+
+static void do_reader(Sim *s)
+{
+    enter(s);
+    check_inside(s);
+    for (u64 n = sim_random(s) % 4; n > 0; n--) {
+        sim_code(s, sim_random(s) % 2000);
+        check_inside(s);
+        if (sequential() && sim_random(s) % 4 == 0) {
+            world_quantum_end(&s->t);
+            check_inside(s);
+        }
+    }
+    leave(s);
+    mt_fetch_add(&n_enters, 1);
+}
+
+static void stopped_work(Sim *s)
+{
+    world_stop(&s->t); /* nested */
+    still.a++;
+    if (sim_random(s) % 8 == 0) {
+        sim_sleep_us(50);
+    }
+    still.b++;
+    if (sim_random(s) % 8 == 0) {
+        world_synchronize(&s->t);
+    }
+    world_resume(&s->t);
+    CHECK(still.a == still.b);
+}
+
+static void do_stop(Sim *s)
+{
+    bool inside = sim_random(s) % 2 != 0;
+
+    if (inside) {
+        enter(s);
+    }
+    world_stop(&s->t);
+    stopped_work(s);
+    world_resume(&s->t);
+    if (inside) {
+        check_inside(s);
+        leave(s);
+    }
+    mt_fetch_add(&n_stops, 1);
+}
+
+static Object *new_object(u64 version)
+{
+    Object *o = malloc(sizeof(*o));
+
+    CHECK(o != NULL);
+    *o = (Object){MAGIC, version};
+    return o;
+}
+
+/* OUTSIDE: looks at the object in an RCU section; or replaces it, waits, and poisons the old one. */
+static void do_rcu(Sim *s)
+{
+    Object *old, *fresh;
+
+    if (sim_random(s) % 4 != 0) {
+        rcu_read_begin(&s->t);
+        rcu_read_begin(&s->t);
+        CHECK(rcu_load(&shared_object)->magic == MAGIC);
+        rcu_read_end(&s->t);
+        CHECK(rcu_load(&shared_object)->magic == MAGIC);
+        rcu_read_end(&s->t);
+        return;
+    }
+    pthread_mutex_lock(&object_lock);
+    old = shared_object;
+    fresh = new_object(old->version + 1);
+    if (broken("publish")) {
+        mt_store_relaxed(&shared_object, fresh);
+    } else {
+        rcu_publish(&shared_object, fresh);
+    }
+    pthread_mutex_unlock(&object_lock);
+    world_synchronize(&s->t);
+    old->magic = 0xdead;
+    free(old);
+    mt_fetch_add(&n_grace, 1);
+}
+
+static void *short_lived(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    do_reader(s);
+    do_reader(s);
+    world_detach(&s->t);
+    mt_fetch_add(&n_exits, 1);
+    return NULL;
+}
+
+static void do_spawn(Sim *s)
+{
+    Sim *child = sim_new((int)(sim_random(s) % 100000), opt.seed);
+
+    world_attach(&child->t);
+    CHECK(pthread_create(&child->host, NULL, short_lived, child) == 0);
+    pthread_join(child->host, NULL);
+    free(child);
+}
+
+static void *guest_thread(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    while (!mt_load_relaxed(&stopping)) {
+        u64 r = sim_random(s) % 64;
+
+        if (r == 0) {
+            do_stop(s);
+        } else if (r <= 3) {
+            do_rcu(s);
+        } else if (r == 4) {
+            do_spawn(s);
+        } else if (r == 5) {
+            sim_sleep_us(sim_random(s) % 200);
+        } else {
+            do_reader(s);
+        }
+    }
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void *spinning_thread(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    world_enter(&s->t);
+    mt_fetch_add(&n_enters, 1);
+    while (!mt_load_relaxed(&stopping)) {
+        sim_code(s, ~0ull);
+        mt_fetch_add(&n_enters, 1);
+    }
+    world_leave(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+    u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void measure_stops(Sim *s)
+{
+    enum { ROUNDS = 200 };
+    u64 ns[ROUNDS], end = sim_now_ns() + opt.ms * 1000000;
+    int n = 0;
+
+    while (mt_load_relaxed(&n_enters) < opt.threads) {
+        sim_sleep_us(1000);
+    }
+    while (n < ROUNDS && sim_now_ns() < end) {
+        u64 start;
+
+        sim_sleep_us(5000);
+        start = sim_now_ns();
+        world_stop(&s->t);
+        ns[n++] = sim_now_ns() - start;
+        still.a++;
+        still.b++;
+        world_resume(&s->t);
+    }
+    qsort(ns, (size_t)n, sizeof(ns[0]), compare_u64);
+    printf("stops %d, threads %llu: median %llu us, 90%% %llu us, 99%% %llu us, max %llu us\n", n,
+           (unsigned long long)opt.threads, (unsigned long long)ns[n / 2] / 1000,
+           (unsigned long long)ns[n * 9 / 10] / 1000, (unsigned long long)ns[n * 99 / 100] / 1000,
+           (unsigned long long)ns[n - 1] / 1000);
+    mt_store_relaxed(&stopping, 1);
+    world_stop(&s->t); /* the spinning threads look at `stopping` when they have been kicked */
+    world_resume(&s->t);
+}
+
+static void run(void)
+{
+    static Sim *sims[MAX_THREADS];
+    Sim *self = sim_new(0, opt.seed);
+
+    sim_begin(self);
+    world_attach(&self->t);
+    rcu_publish(&shared_object, new_object(0));
+    for (u64 i = 0; i < opt.threads; i++) {
+        sims[i] = sim_new((int)i + 1, opt.seed);
+        world_attach(&sims[i]->t);
+        CHECK(pthread_create(&sims[i]->host, NULL, opt.latency ? spinning_thread : guest_thread,
+                             sims[i]) == 0);
+    }
+    if (opt.latency) {
+        measure_stops(self);
+    } else {
+        sim_sleep_us(opt.ms * 1000);
+        mt_store_relaxed(&stopping, 1);
+    }
+    for (u64 i = 0; i < opt.threads; i++) {
+        pthread_join(sims[i]->host, NULL);
+        free(sims[i]);
+    }
+    CHECK(world_thread_count() == 1 && still.a == still.b);
+    free(shared_object);
+    world_detach(&self->t);
+    free(self);
+    printf("seed %llu, %s: %llu enters, %llu stops, %llu grace periods, %llu exits\n",
+           (unsigned long long)opt.seed, opt.mode, (unsigned long long)n_enters,
+           (unsigned long long)n_stops, (unsigned long long)n_grace, (unsigned long long)n_exits);
+}
+
+static bool number(const char *arg, const char *name, u64 *to)
+{
+    size_t n = strlen(name);
+
+    if (strncmp(arg, name, n) != 0) {
+        return false;
+    }
+    *to = strtoull(arg + n, NULL, 0);
+    return true;
+}
+
+static void parse(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (number(argv[i], "--seed=", &opt.seed) || number(argv[i], "--ms=", &opt.ms) ||
+            number(argv[i], "--threads=", &opt.threads)) {
+            continue;
+        }
+        if (strncmp(argv[i], "--mode=", 7) == 0) {
+            opt.mode = argv[i] + 7;
+        } else if (strncmp(argv[i], "--break=", 8) == 0) {
+            opt.broken = argv[i] + 8;
+        } else if (strcmp(argv[i], "--latency") == 0) {
+            opt.latency = true;
+        } else {
+            fprintf(stderr, "stress_world: bad option %s\n", argv[i]);
+            exit(2);
+        }
+    }
+    CHECK(opt.threads <= MAX_THREADS);
+}
+
+int main(int argc, char **argv)
+{
+    parse(argc, argv);
+    sim_world((WorldConfig){.parallel = !sequential(),
+                            .fair = strcmp(opt.mode, "unfair") == 0 ? FAIR_NO : FAIR_YES,
+                            .quantum = 1000,
+                            .seeded = strcmp(opt.mode, "seeded") == 0,
+                            .seed = opt.seed});
+    run();
+    return 0;
+}
