@@ -75,7 +75,9 @@ struct ElfImage;
 int procfs_init(const struct ExecTarget *target, const struct ElfImage *image, GuestAddr initial_sp);
 
 /* main's own argument vector, for --trace-children=yes; set by main (mt_opts.argc_own words of it
- * are used). */
+ * are used). The new mtvg gets two options more. mt_opts.exec_argv0: the program is executed by
+ * exactly the given path (no look-up in PATH) and finds this string in argv[0]. mt_opts.exec_fd: main
+ * closes this descriptor when the program is loaded (its path may be /proc/self/fd/<exec_fd>). */
 extern char **mt_own_argv;
 
 /* The parent of a vfork child, after it: frees what the child's execve() left in the shared memory.

@@ -71,7 +71,7 @@ static _Atomic(Scratch *) left_behind;
 
 static Scratch *scratch_take(size_t argc)
 {
-    size_t words = argc + (size_t)mt_opts.argc_own + 4;
+    size_t words = argc + (size_t)mt_opts.argc_own + 5; /* 2 options, --, path, NULL */
     size_t size = sizeof(Scratch) + words * sizeof(char *) + ARG_STRLEN_MAX + sizeof(OPT_ARGV0);
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
@@ -168,9 +168,7 @@ static i64 plain_path(const ExecRequest *q, const char *path, char *out, size_t 
         return path_of_fd(fd, out, size, kept);
     }
     if (path[0] == '/' || q->dirfd == AT_FDCWD) {
-        /* A name without a slash would be looked for in PATH, one with a dash be an option. */
-        bool needs_dot = path[0] && !(path[0] == '/' || path[0] == '.');
-        snprintf(out, size, "%s%s", needs_dot ? "./" : "", path);
+        snprintf(out, size, "%s", path);
         return 0;
     }
     char full[PATH_MAX + 64];
@@ -230,10 +228,11 @@ static i64 build_argv(Scratch *s, const ExecRequest *q, i64 argc, int kept)
         s->argv[n++] = s->fd_option;
     }
     for (int i = 1; mt_own_argv && i < mt_opts.argc_own; i++) {
-        if (!is_exec_option(mt_own_argv[i])) {
+        if (!is_exec_option(mt_own_argv[i]) && strcmp(mt_own_argv[i], "--") != 0) {
             s->argv[n++] = mt_own_argv[i];
         }
     }
+    s->argv[n++] = (char *)"--"; /* the program's name may begin with a dash */
     s->argv[n++] = s->path;
     if (argc > 1 && safe_read(s->argv + n, q->argv + 8, ((size_t)argc - 1) * 8)) {
         return -EFAULT;
