@@ -81,9 +81,9 @@ static bool is_irregular(const Walk *w)
         case 0xc5:
         case 0x8c: /* segment registers */
         case 0x8e:
-        case 0x90: /* nop, pause, xchg */
+        case 0x90:          /* nop, pause, xchg */
         case 0xa0 ... 0xa3: /* moffs */
-        case 0xc8: /* two immediates */
+        case 0xc8:          /* two immediates */
         case 0xcd: /* int: the immediate counts */ return true;
         case 0xc6: /* xabort, xbegin */
         case 0xc7: return (w->modrm & 0xf8) == 0xf8;
@@ -104,16 +104,16 @@ static bool is_irregular(const Walk *w)
         case 0x0f: /* 3DNow! */
         case 0x1a: /* MPX or nop */
         case 0x1b:
-        case 0x1e: /* endbr, rdssp or nop */
+        case 0x1e:          /* endbr, rdssp or nop */
         case 0x20 ... 0x27: /* mod isn't looked at */
-        case 0x78: /* two immediates */
-        case 0xa6: /* PadLock */
+        case 0x78:          /* two immediates */
+        case 0xa6:          /* PadLock */
         case 0xa7:
         case 0xae: /* fences, rdfsbase, ... */ return true;
         case 0x80 ... 0x8f: return w->prefix == 0x66;
         default: return false;
         }
-    case 2: return o == 0xf8; /* the register operand is an address */
+    case 2: return o == 0xf8;  /* the register operand is an address */
     default: return o == 0xf0; /* hreset: rm is opcode */
     }
 }
@@ -334,16 +334,11 @@ static bool learn_register(u64 *s0, u64 *s1, const ZydisDecodedOperand *op)
     case ZYDIS_OPERAND_ENCODING_MODRM_REG:
         r = SHAPE_REG_R, w = SHAPE_REG_W, is_8 = SHAPE_REG_8;
         break;
-    case ZYDIS_OPERAND_ENCODING_MODRM_RM:
-        r = SHAPE_RM_R, w = SHAPE_RM_W, is_8 = SHAPE_RM_8;
-        break;
-    case ZYDIS_OPERAND_ENCODING_OPCODE:
-        r = SHAPE_OP_R, w = SHAPE_OP_W, is_8 = SHAPE_OP_8;
-        break;
+    case ZYDIS_OPERAND_ENCODING_MODRM_RM: r = SHAPE_RM_R, w = SHAPE_RM_W, is_8 = SHAPE_RM_8; break;
+    case ZYDIS_OPERAND_ENCODING_OPCODE: r = SHAPE_OP_R, w = SHAPE_OP_W, is_8 = SHAPE_OP_8; break;
     default: return false;
     }
-    *s0 |= (reads ? r : 0) | (writes ? w : 0) |
-           (op->reg.value <= ZYDIS_REGISTER_R15B ? is_8 : 0);
+    *s0 |= (reads ? r : 0) | (writes ? w : 0) | (op->reg.value <= ZYDIS_REGISTER_R15B ? is_8 : 0);
     return true;
 }
 
@@ -443,8 +438,8 @@ void decode_init(void)
         memcpy(vendor + 4, &d, 4);
         memcpy(vendor + 8, &c, 4);
     }
-    decode_amd_branches =
-        strcmp(vendor, "AuthenticAMD") == 0 || strcmp(vendor, "HygonGenuine") == 0;
+    decode_amd_branches = strcmp(vendor, "AuthenticAMD") == 0 ||
+                          strcmp(vendor, "HygonGenuine") == 0;
     ZydisDecoderEnableMode(&decode_zydis, ZYDIS_DECODER_MODE_AMD_BRANCHES, decode_amd_branches);
     /* Without MPX its opcodes are nops, which access nothing. */
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & 1u << 14)) {

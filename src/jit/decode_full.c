@@ -205,15 +205,9 @@ static void set_offsets(Insn *out, const ZydisDecodedInstruction *z, const Prefi
 #define ENCODED_RM 0x20000u
 static const Fixup fixups[] = {
     {0}, /* index 0: none */
-#define FIXUP(m, map, gr, gw, fr, fk)                                                              \
-    {ZYDIS_MNEMONIC_##m,                                                                           \
-     ZYDIS_OPCODE_MAP_##map,                                                                       \
-     fr,                                                                                           \
-     fk,                                                                                           \
-     ((gr)&ENCODED_REG) != 0,                                                                      \
-     ((gr)&ENCODED_RM) != 0,                                                                       \
-     (u16)((gr)&0xffff),                                                                           \
-     (u16)(gw)},
+#define FIXUP(m, map, gr, gw, fr, fk)                                                       \
+    {ZYDIS_MNEMONIC_##m,     ZYDIS_OPCODE_MAP_##map, fr,       fk, ((gr)&ENCODED_REG) != 0, \
+     ((gr)&ENCODED_RM) != 0, (u16)((gr)&0xffff),     (u16)(gw)},
 #include "jit/decode_fixups.def"
 #undef FIXUP
 };
@@ -252,7 +246,7 @@ static void apply_fixup(Insn *out, const ZydisDecodedInstruction *z, const Prefi
     if (f->reads_reg) {
         out->gprs_read |= (u16)(1u << (z->raw.modrm.reg | (p->rex & 4 ? 8 : 0)));
     }
-    if (f->reads_rm) {
+    if (f->reads_rm && z->raw.modrm.mod == 3) {
         out->gprs_read |= (u16)(1u << (z->raw.modrm.rm | (p->rex & 1 ? 8 : 0)));
     }
 }
@@ -345,8 +339,8 @@ static void add_memory(Insn *out, const ZydisDecodedInstruction *z, const ZydisD
             out->flags |= INSN_F_WRITES_MEM;
         }
     }
-    if (p->seg_off != MT_NONE && (op->mem.segment == ZYDIS_REGISTER_FS ||
-                                  op->mem.segment == ZYDIS_REGISTER_GS)) {
+    if (p->seg_off != MT_NONE &&
+        (op->mem.segment == ZYDIS_REGISTER_FS || op->mem.segment == ZYDIS_REGISTER_GS)) {
         out->flags |= p->gs ? INSN_F_SEG_GS : INSN_F_SEG_FS;
         out->seg_off = p->seg_off;
     }
@@ -375,10 +369,10 @@ static void add_register(Insn *out, const ZydisDecodedOperand *op)
 }
 
 /* A count that is zero after masking leaves the flags alone; Zydis doesn't look at it. The mask is
- * 63 with REX.W, else 31, also for 8 and 16 bits. */
+ * 63 for 64 bits, else 31, also for 8 bits with REX.W. */
 static bool is_shift_by_zero(const ZydisDecodedInstruction *z, const Prefixes *p)
 {
-    u8 mask = p->rex & 8 ? 63 : 31;
+    u8 mask = (p->rex & 8) && z->opcode != 0xc0 ? 63 : 31;
 
     if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || z->raw.imm[0].value.u & mask) {
         return false;
@@ -425,7 +419,14 @@ static void set_effects(Insn *out, const ZydisDecodedInstruction *z, const Zydis
         out->flags |= p->gs ? INSN_F_SEG_GS : INSN_F_SEG_FS;
         out->seg_off = p->seg_off;
     }
+    if (z->mnemonic == ZYDIS_MNEMONIC_PAUSE && (p->rex & 1)) {
+        out->gprs_read |= 1u << MT_RAX | 1u << MT_R8; /* xchg on AMD, pause on Intel */
+        out->gprs_written |= 1u << MT_RAX | 1u << MT_R8;
+    }
     apply_fixup(out, z, p);
+    if (out->cls == INSN_SYSCALL) {
+        out->flags_written = 0; /* sysret restores them */
+    }
     if (out->cls == INSN_EMULATE) { /* done in C on the whole state */
         out->gprs_read = 0xffff;
         out->flags_read = MT_FL_ALL7;
@@ -434,8 +435,8 @@ static void set_effects(Insn *out, const ZydisDecodedInstruction *z, const Zydis
     out->gprs_used = out->gprs_read | out->gprs_written;
 }
 
-bool decode_full(Insn *out, GuestAddr pc, const u8 *code, size_t avail,
-                 ZydisDecodedInstruction *z, ZydisDecodedOperand *ops)
+bool decode_full(Insn *out, GuestAddr pc, const u8 *code, size_t avail, ZydisDecodedInstruction *z,
+                 ZydisDecodedOperand *ops)
 {
     Prefixes p;
     ZyanStatus st;

@@ -38,8 +38,8 @@ void decode_prefixes(Prefixes *p, const u8 *code, size_t avail);
 /* Without the table of shapes. Same contract as decode_insn(). */
 void decode_slow(Insn *out, GuestAddr pc, const u8 *code, size_t avail);
 /* Same; true if Zydis knows it, and then z and ops are what it says. */
-bool decode_full(Insn *out, GuestAddr pc, const u8 *code, size_t avail,
-                 ZydisDecodedInstruction *z, ZydisDecodedOperand *ops);
+bool decode_full(Insn *out, GuestAddr pc, const u8 *code, size_t avail, ZydisDecodedInstruction *z,
+                 ZydisDecodedOperand *ops);
 
 /* All fields are equal. */
 bool decode_same(const Insn *a, const Insn *b);

@@ -176,8 +176,8 @@ static void set_vector_mask(MemOp *m, const ZydisDecodedInstruction *z,
     bool bytes = z->mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ||
                  z->mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
                  z->mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU;
-    ZydisOperandEncoding where =
-        bytes ? ZYDIS_OPERAND_ENCODING_MODRM_RM : ZYDIS_OPERAND_ENCODING_NDSNDD;
+    ZydisOperandEncoding where = bytes ? ZYDIS_OPERAND_ENCODING_MODRM_RM
+                                       : ZYDIS_OPERAND_ENCODING_NDSNDD;
 
     m->kind = MEM_MASKED;
     m->elem_size = bytes ? 1
@@ -232,8 +232,9 @@ static void fill(MemOp *m, const ZydisDecodedInstruction *z, const ZydisDecodedO
         .base = regnum(op->mem.base),
         .index = decode_gpr(op->mem.index),
         .scale = op->mem.scale,
-        .seg = op->mem.segment == ZYDIS_REGISTER_FS ? 1 : op->mem.segment == ZYDIS_REGISTER_GS ? 2
-                                                                                                : 0,
+        .seg = op->mem.segment == ZYDIS_REGISTER_FS   ? 1
+               : op->mem.segment == ZYDIS_REGISTER_GS ? 2
+                                                      : 0,
         .read = (op->actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0,
         .write = (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0,
         .vsib_reg = MT_NONE,
@@ -252,8 +253,8 @@ static void fill(MemOp *m, const ZydisDecodedInstruction *z, const ZydisDecodedO
         m->size = 0; /* tables, tiles */
     } else if (is_string(z)) {
         m->kind = MEM_STRING;
-        m->rep = (z->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
-                                   ZYDIS_ATTRIB_HAS_REPNE)) != 0;
+        m->rep = (z->attributes &
+                  (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0;
     } else if (is_xsave(z->mnemonic)) {
         m->kind = MEM_XSAVE;
         m->size = 0;

@@ -13,7 +13,7 @@
 #include <string.h>
 
 static pthread_mutex_t capstone_lock = PTHREAD_MUTEX_INITIALIZER;
-static csh capstone;   /* capstone_lock; 0: could not be opened */
+static csh capstone;    /* capstone_lock; 0: could not be opened */
 static cs_insn *answer; /* capstone_lock */
 
 void decode_text_init(const Insn *sample)

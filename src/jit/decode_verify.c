@@ -45,7 +45,7 @@ static bool bad_0f(u8 op, const Prefixes *p)
     case 0x0f:
     case 0xa6:
     case 0xa7: return true;
-    case 0x7e: return p->rep && (p->rex & 8); /* movq taken for movd */
+    case 0x7e: return p->rep && (p->rex & 8);    /* movq taken for movd */
     default: return p->addrsize && (p->rex & 8); /* sees a 66 prefix */
     }
 }

@@ -18,7 +18,8 @@ typedef enum InsnClass {
     INSN_RET,      /* near ret; .ret_pop = bytes of `ret imm16` */
     INSN_SYSCALL,  /* syscall */
     INSN_EMULATE,  /* done in C by emulate.c: rd/wrfsbase, rd/wrgsbase, mov/pop to a segment register,
-                      far branches, iretq, int 0x80, xbegin, lfs/lgs/lss, ... */
+                      far branches, iretq, int 0x80, xbegin, lfs/lgs/lss; on AMD also near calls,
+                      rets, indirect jumps and loops with a 66 prefix (16-bit RIP) */
     INSN_INVALID,  /* not an instruction: SIGILL at pc (copied as ud2) */
     INSN_FAULT,    /* its bytes could not be read: SIGSEGV at .pc + .len (len = readable bytes) */
 } InsnClass;

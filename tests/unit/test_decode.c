@@ -46,7 +46,7 @@ static Insn decode(const char *hex)
     for (int i = 0; i < 2; i++) {
         decode_insn(&b, PC, code, sizeof(code));
         if (a.cls != INSN_FAULT && (a.len != b.len || a.cls != b.cls || a.flags != b.flags ||
-                           a.gprs_used != b.gprs_used || a.target != b.target)) {
+                                    a.gprs_used != b.gprs_used || a.target != b.target)) {
             fail_msg("%s: differs with more bytes behind it", hex);
         }
     }
@@ -224,8 +224,8 @@ static void test_vendor(void **state)
 
 typedef struct SegRow {
     const char *hex;
-    u16 seg;  /* INSN_F_SEG_* or 0 */
-    int off;  /* of the prefix in effect */
+    u16 seg; /* INSN_F_SEG_* or 0 */
+    int off; /* of the prefix in effect */
 } SegRow;
 
 static const SegRow seg_rows[] = {
@@ -255,8 +255,8 @@ static const SegRow seg_rows[] = {
     {"64a6", INSN_F_SEG_FS, 0},
     {"64aa", 0, 0}, /* stos, scas: ES only */
     {"64ae", 0, 0},
-    {"64d7", INSN_F_SEG_FS, 0},                   /* xlat */
-    {"64a12800000000000000", INSN_F_SEG_FS, 0},   /* moffs */
+    {"64d7", INSN_F_SEG_FS, 0},                 /* xlat */
+    {"64a12800000000000000", INSN_F_SEG_FS, 0}, /* moffs */
     {"6548a32800000000000000", INSN_F_SEG_GS, 0},
     {"64660ff7c1", INSN_F_SEG_FS, 0}, /* maskmovdqu */
     {"640f01fc", INSN_F_SEG_FS, 0},   /* clzero */
@@ -317,7 +317,7 @@ static const OffsetRow offset_rows[] = {
     {"0f8510000000", 1, 255, 255, 0, 0, 2, 4, 0},
     {"f20f38f10510000000", 3, 255, 4, 5, 4, 0, 0, INSN_F_RIPREL},
     /* unknown extensions */
-    {"0f38fc0510000000", 2, 255, 3, 4, 4, 0, 0, INSN_F_RIPREL | INSN_F_OPAQUE},      /* aadd */
+    {"0f38fc0510000000", 2, 255, 3, 4, 4, 0, 0, INSN_F_RIPREL | INSN_F_OPAQUE}, /* aadd */
     {"c4e2fbcc05 10000000", 3, 255, 4, 5, 4, 0, 0,
      INSN_F_RIPREL | INSN_F_OPAQUE | INSN_F_VEX_LIKE}, /* SHA-512's place, with memory */
     {"c4e279dac1", 3, 255, 4, 0, 0, 0, 0, INSN_F_OPAQUE | INSN_F_VEX_LIKE},          /* sm3 */
@@ -408,8 +408,8 @@ static const EffectRow effect_rows[] = {
     {"89d8", R(RBX), R(RAX), 0, 0},
     {"6689d8", R(RBX) | R(RAX), R(RAX), 0, 0}, /* partly written is read */
     {"88d8", R(RBX) | R(RAX), R(RAX), 0, 0},
-    {"88e3", R(RAX) | R(RBX), R(RBX), 0, 0}, /* mov bl, ah */
-    {"88fc", R(RBX) | R(RAX), R(RAX), 0, 0}, /* mov ah, bh */
+    {"88e3", R(RAX) | R(RBX), R(RBX), 0, 0},   /* mov bl, ah */
+    {"88fc", R(RBX) | R(RAX), R(RAX), 0, 0},   /* mov ah, bh */
     {"4088fc", R(RDI) | R(RSP), R(RSP), 0, 0}, /* mov spl, dil */
     {"4589c7", R(R8), R(R15), 0, 0},
     {"8b44b310", R(RBX) | R(RSI), R(RAX), 0, 0},
@@ -449,6 +449,7 @@ static const EffectRow effect_rows[] = {
     {"48c1e020", R(RAX), R(RAX), 0, ALL6},
     {"48c1e040", R(RAX), R(RAX), 0, 0},
     {"c0e020", R(RAX), R(RAX), 0, 0},
+    {"48c0e020", R(RAX), R(RAX), 0, 0}, /* 8 bits: & 31 in spite of REX.W */
     {"d1e0", R(RAX), R(RAX), 0, ALL6},
     {"c1c005", R(RAX), R(RAX), 0, CF | OF},
     {"c1c000", R(RAX), R(RAX), 0, 0},
@@ -478,7 +479,9 @@ static const EffectRow effect_rows[] = {
     {"0fc8", R(RAX), R(RAX), 0, 0},
     {"4891", R(RAX) | R(RCX), R(RAX) | R(RCX), 0, 0},
     {"90", 0, 0, 0, 0},
-    {"660f3a63c10c", 0, R(RCX), 0, ALL6}, /* pcmpistri */
+    {"f390", 0, 0, 0, 0},
+    {"f34190", R(RAX) | R(R8), R(RAX) | R(R8), 0, 0}, /* xchg on AMD, pause on Intel */
+    {"660f3a63c10c", 0, R(RCX), 0, ALL6},             /* pcmpistri */
     {"660f3a61c10c", R(RAX) | R(RDX), R(RCX), 0, ALL6},
     {"660ff7c1", R(RDI), 0, 0, 0},
     {"f30f1ec8", R(RAX), R(RAX), 0, 0}, /* rdsspd: a nop without shadow stacks */
@@ -533,7 +536,8 @@ static void describe(const MemOp *m, char *out, size_t size)
         n += snprintf(out + n, size - (size_t)n, " rep");
     }
     if (m->vsib_reg != 0xff) {
-        n += snprintf(out + n, size - (size_t)n, " v%u.%u*%u", m->vsib_reg, m->vsib_width, m->scale);
+        n += snprintf(out + n, size - (size_t)n, " v%u.%u*%u", m->vsib_reg, m->vsib_width,
+                      m->scale);
     }
     if (m->mask_reg != 0xff) {
         n += snprintf(out + n, size - (size_t)n, " %c%u", m->mask_reg & 0x80 ? 'x' : 'k',
@@ -826,7 +830,8 @@ static u8 random_byte(void)
  * the same instruction when the rest is there. */
 static void test_page_end(void **state)
 {
-    u8 *page = mmap(NULL, 2 * MT_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    u8 *page = mmap(NULL, 2 * MT_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                    0);
     size_t classes[INSN_FAULT + 1] = {0};
 
     assert_ptr_not_equal(page, MAP_FAILED);
@@ -874,10 +879,10 @@ static int setup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_classes), cmocka_unit_test(test_vendor),
-        cmocka_unit_test(test_segments), cmocka_unit_test(test_offsets),
-        cmocka_unit_test(test_effects), cmocka_unit_test(test_memops),
-        cmocka_unit_test(test_text), cmocka_unit_test(test_libc),
+        cmocka_unit_test(test_classes),   cmocka_unit_test(test_vendor),
+        cmocka_unit_test(test_segments),  cmocka_unit_test(test_offsets),
+        cmocka_unit_test(test_effects),   cmocka_unit_test(test_memops),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_libc),
         cmocka_unit_test(test_libcrypto), cmocka_unit_test(test_page_end),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

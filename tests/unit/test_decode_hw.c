@@ -85,6 +85,33 @@ static void build(const Insn *in)
     p = emit(p, "\xfc\x41\x5f\x41\x5e\x41\x5d\x41\x5c\x5d\x5b\xc3", 12);
 }
 
+/* The same vector and x87 state for all. */
+static void reset_vectors(void)
+{
+    static struct {
+        u8 bytes[512];
+    } area __attribute__((aligned(16)));
+    static bool ready;
+
+    __asm__ volatile("fninit");
+    if (!ready) {
+        __asm__ volatile("fxsave %0" : "=m"(area));
+        for (unsigned i = 160; i < 416; i++) {
+            area.bytes[i] = (u8)(i * 37);
+        }
+        ready = true;
+    }
+    if (__builtin_cpu_supports("avx")) {
+        __asm__ volatile("vzeroall");
+    }
+    __asm__ volatile("fxrstor %0" ::"m"(area));
+    if (__builtin_cpu_supports("avx512bw")) {
+        __asm__ volatile("kxnorq %k0, %k0, %k0; kshiftrq $9, %k0, %k1; kshiftrq $40, %k0, %k2;"
+                         "kxorq %k3, %k3, %k3; kshiftlq $5, %k0, %k4; kmovq %k1, %k5;"
+                         "kmovq %k2, %k6; kshiftlq $60, %k0, %k7");
+    }
+}
+
 /* False: it faults. */
 static bool run(const State *before, State *after)
 {
@@ -94,9 +121,9 @@ static bool run(const State *before, State *after)
         __asm__ volatile("cld");
         return false;
     }
+    reset_vectors();
     ((void (*)(void))(uintptr_t)arena->code)();
-    /* MMX and x87 leave nothing behind that the next one could trip over. */
-    __asm__ volatile("fninit; vzeroupper" ::: "memory");
+    __asm__ volatile("fninit" ::: "memory");
     *after = arena->s;
     after->flags &= FLAG_BITS;
     return true;
@@ -140,8 +167,8 @@ static bool is_excluded(const Insn *in)
     case ZYDIS_MNEMONIC_XEND:
     case ZYDIS_MNEMONIC_INT: return true;
     default:
-        return in->cls != INSN_PLAIN || (in->flags & (INSN_F_OPAQUE | INSN_F_READS_MEM |
-                                                      INSN_F_WRITES_MEM)) ||
+        return in->cls != INSN_PLAIN ||
+               (in->flags & (INSN_F_OPAQUE | INSN_F_READS_MEM | INSN_F_WRITES_MEM)) ||
                (in->gprs_used & 1u << MT_RSP);
     }
 }
@@ -158,7 +185,8 @@ static u8 undefined_flags(const Insn *in)
         return 0;
     }
     m = z.cpu_flags->undefined;
-    return (u8)((m & 1) | (m >> 1 & 2) | (m >> 2 & 4) | (m >> 3 & 8) | (m >> 3 & 16) | (m >> 6 & 32));
+    return (u8)((m & 1) | (m >> 1 & 2) | (m >> 2 & 4) | (m >> 3 & 8) | (m >> 3 & 16) |
+                (m >> 6 & 32));
 }
 
 static size_t ran, wrong;
@@ -309,9 +337,9 @@ static void test_vex(void **state)
     for (unsigned map = 1; map <= 3; map++) {
         for (unsigned rest = 0; rest < 16; rest++) { /* W, L, pp */
             for (unsigned v = 0; v < 3; v++) {
-                u8 code[32] = {0xc4, (u8)(0xe0 | map),
-                               (u8)((rest & 8) << 4 | (v == 0 ? 15 : random64() & 15) << 3 |
-                                    (rest & 7))};
+                u8 code[32] = {
+                    0xc4, (u8)(0xe0 | map),
+                    (u8)((rest & 8) << 4 | (v == 0 ? 15 : random64() & 15) << 3 | (rest & 7))};
                 check_map(code, 3);
             }
         }
