@@ -362,36 +362,60 @@ void cache_thread_exit(void)
     pthread_mutex_unlock(&pool_lock);
 }
 
-/* The executable view still shows the parent's memory; the writable view already is the child's. */
-static void copy_used(void)
+static int write_range(int fd, CacheOff lo, CacheOff hi)
 {
-    const u8 *from = (const u8 *)mt_cache.exec;
+    while (lo < hi) {
+        ssize_t n = pwrite(fd, mt_cache.write + lo, hi - lo, lo);
 
-    memcpy(mt_cache.write, from, mt_cache.code_lo);
-    for (u32 i = 0; i < mt_cache.nchunks; i++) {
+        if (n <= 0) {
+            return n == 0 ? -EIO : -errno;
+        }
+        lo += (CacheOff)n;
+    }
+    return 0;
+}
+
+int cache_before_fork(void)
+{
+    int fd = new_memfd();
+    int r = fd < 0 ? fd : write_range(fd, 0, mt_cache.code_lo);
+
+    for (u32 i = 0; r == 0 && i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
         if (c->kind != CHUNK_FREE) {
-            memcpy(mt_cache.write + c->lo, from + c->lo, c->hot - c->lo);
-            memcpy(mt_cache.write + c->cold, from + c->cold, c->hi - c->cold);
+            r = write_range(fd, c->lo, c->hot);
+            r = r == 0 ? write_range(fd, c->cold, c->hi) : r;
         }
     }
+    if (r != 0 && fd >= 0) {
+        close(fd);
+    }
+    return r != 0 ? r : fd;
 }
 
-int cache_after_fork_child(void)
+void cache_after_fork_parent(int fd)
 {
-    int fd = new_memfd();
-    int r;
+    close(fd);
+}
 
-    if (fd < 0) {
-        return fd;
-    }
-    r = map_views(fd, mt_cache.write);
+int cache_after_fork_child(int fd)
+{
+    int r = map_views(fd, mt_cache.write);
+
     if (r == 0) {
-        copy_used();
         r = map_exec_view(fd);
     }
     close(fd);
+    /* The other threads' chunks have lost their owners. */
+    for (u32 i = 0; i < mt_cache.nchunks; i++) {
+        Chunk *c = &chunks[i];
+
+        if (c != own[0].chunk && c != own[1].chunk) {
+            c->owned = false;
+            chunk_maybe_free_locked(c);
+        }
+    }
     return r;
 }
 

@@ -72,9 +72,12 @@ void cache_flush_world(void);
 /* The thread's chunks are given up (thread exit). INSIDE. */
 void cache_thread_exit(void);
 
-/* fork's child: gives itself a private copy of what is used (the memfd is shared with the parent).
- * 0 or -errno. */
-int cache_after_fork_child(void);
+/* fork: the mappings are shared, so the child needs a copy of its own, made before the parent goes on
+ * and changes it. World stopped. `before` returns the copy's descriptor, or -errno; `parent` and
+ * `child` close it; `child` (0 or -errno) puts the copy in place of the parent's cache. */
+int cache_before_fork(void);
+void cache_after_fork_parent(int fd);
+int cache_after_fork_child(int fd);
 
 u64 cache_used_bytes(void);
 

@@ -34,6 +34,7 @@
 typedef struct ChildArgs {
     Thread *t;
     u64 flags, ptid, ctid, stack, tls;
+    int cache_fd; /* fork: the child's code cache */
 } ChildArgs;
 
 static void write_tid(u64 addr, pid_t tid)
@@ -72,7 +73,7 @@ static void fork_child(const ChildArgs *a)
     aspace_after_fork_child();
     world_after_fork_child(t);
     signal_after_fork_child(t);
-    if (cache_after_fork_child() != 0) {
+    if (cache_after_fork_child(a->cache_fd) != 0) {
         mt_umsg_always("the code cache can't be copied for a forked child: out of memory");
         _exit(1);
     }
@@ -98,9 +99,15 @@ static i64 host_fork(u64 flags, int exit_signal)
 
 i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
 {
-    ChildArgs a = {t, flags, ptid, ctid, stack, tls};
+    ChildArgs a = {t, flags, ptid, ctid, stack, tls, -1};
     i64 pid;
 
+    world_stop(t);
+    a.cache_fd = cache_before_fork();
+    if (a.cache_fd < 0) {
+        world_resume(t);
+        return -ENOMEM;
+    }
     world_before_fork(t);
     aspace_lock();
     signal_before_fork();
@@ -112,6 +119,8 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     signal_after_fork_parent(t);
     aspace_unlock();
     world_after_fork_parent(t);
+    world_resume(t);
+    cache_after_fork_parent(a.cache_fd);
     STAT_INC(FORKS);
     if (pid > 0 && (flags & CLONE_PARENT_SETTID)) {
         write_tid(ptid, (pid_t)pid);
@@ -127,6 +136,7 @@ _Noreturn void vfork_child_main(ChildArgs *a)
 
     child_state(a);
     t->is_vfork_child = true;
+    signal_vfork_child(t);
     t->in_syscall = true;
     mt_cpu.gpr[MT_RAX] = 0;
     mt_cpu.gpr[MT_RCX] = mt_cpu.rip;
@@ -193,7 +203,7 @@ static void restore_parent(Thread *t, ParentState *s)
 
 i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
 {
-    ChildArgs a = {t, flags, ptid, ctid, stack, tls};
+    ChildArgs a = {t, flags, ptid, ctid, stack, tls, -1};
     u64 host_flags = (flags & ~(u64)(CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID |
                                      CLONE_CHILD_CLEARTID | CLONE_SIGHAND | CLONE_CLEAR_SIGHAND)) |
                      CLONE_VM | CLONE_VFORK | (u64)exit_signal;
@@ -211,6 +221,7 @@ i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, in
         return -ENOMEM;
     }
     pid = vfork_clone(host_flags, (u8 *)host_stack + MT_VFORK_STACK, &a);
+    world_vfork_returned(t);
     restore_parent(t, s);
     munmap(host_stack, MT_VFORK_STACK);
     STAT_INC(FORKS);
