@@ -71,6 +71,10 @@ static bool plan_watch(Plan *p, GuestAddr addr, bool *full)
     if (!smc_watch(addr, &w)) {
         return false;
     }
+    if (w.checked && !p->checked && p->n > 0) {
+        *full = true; /* only blocks that begin there are checked */
+        return false;
+    }
     p->pages[p->npages++] = w;
     p->checked |= w.checked;
     p->self |= w.self;

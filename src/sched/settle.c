@@ -87,6 +87,9 @@ static bool look(Sample *s, u64 waited)
     int n = read_status(s, buf, sizeof(buf));
     const char *state = n > 0 ? strstr(buf, "\nState:\t") : NULL;
 
+    if (s->tid == 0) {
+        return false; /* attached by its creator, not yet running */
+    }
     if (n == -ENOENT || n == -ESRCH) {
         return true; /* gone */
     }

@@ -33,7 +33,7 @@ typedef struct PendingSignal {
 /* Where a thread is with respect to the gate of sequential mode (world_seq.c). */
 enum {
     GATE_AWAY,     /* OUTSIDE: in a system call, or on its way to or from one */
-    GATE_ARRIVING, /* about to queue up; or attached, and not yet seen at the gate */
+    GATE_ARRIVING, /* about to queue up */
     GATE_WAITING,  /* in a queue of the gate */
     GATE_HOLDS,    /* its turn */
 };

@@ -18,7 +18,7 @@ void world_attach(Thread *t)
     /* Up to futex and gate_phase these words are only accessed atomically. */
     annot_ignore(&t->world_state, 2 * sizeof(u32));
     annot_ignore(&t->futex, 2 * sizeof(u32));
-    mt_store_relaxed(&t->gate_phase, GATE_ARRIVING);
+    mt_store_relaxed(&t->gate_phase, GATE_AWAY);
     mt_mutex_lock(&world_threads_lock);
     t->world_index = next_index++;
     t->next = NULL;

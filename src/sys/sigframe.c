@@ -284,18 +284,25 @@ static void fill_context(SigContext *mc, const CpuState *cpu, const SigFrameArgs
     };
 }
 
-/* The frame less the parts that the kernel leaves as they were: sigcontext.reserved, and siginfo
- * for a handler without SA_SIGINFO. */
+/* The frame less what the kernel leaves as it was: padding, sigcontext.reserved, and siginfo for a
+ * handler without SA_SIGINFO. */
 static int write_frame(u64 at, const SigFrame *f, bool with_info)
 {
-    const u8 *p = (const u8 *)f;
-    const size_t head = offsetof(SigFrame, uc.mc.reserved);
-    const size_t mask = offsetof(SigFrame, uc.sigmask);
-    const size_t info = offsetof(SigFrame, info);
-    if (safe_write(at, p, head) || safe_write(at + mask, p + mask, sizeof(SigMask))) {
-        return -EFAULT;
+    static const struct {
+        u16 begin, end;
+    } parts[] = {
+        {0, offsetof(SigFrame, uc.ss_pad)},
+        {offsetof(SigFrame, uc.ss_size), offsetof(SigFrame, uc.mc.reserved)},
+        {offsetof(SigFrame, uc.sigmask), offsetof(SigFrame, info)},
+        {offsetof(SigFrame, info), sizeof(SigFrame)},
+    };
+    for (size_t i = 0; i < MT_ARRAY_SIZE(parts) - !with_info; i++) {
+        if (safe_write(at + parts[i].begin, (const u8 *)f + parts[i].begin,
+                       parts[i].end - parts[i].begin)) {
+            return -EFAULT;
+        }
     }
-    return with_info ? safe_write(at + info, p + info, sizeof(siginfo_t)) : 0;
+    return 0;
 }
 
 /* Vector and x87 registers as at a handler's start. */
