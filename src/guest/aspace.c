@@ -258,8 +258,7 @@ static bool overlap_step(const HostMap *m, void *arg)
     return m->end <= q->start;
 }
 
-/* Has the host anything in [start, end), where the guest has nothing? */
-static bool host_has(GuestAddr start, GuestAddr end)
+bool aspace_host_has(GuestAddr start, GuestAddr end)
 {
     if (end - start == MT_PAGE_SIZE) {
         return page_is_mapped(start);
@@ -280,11 +279,11 @@ bool aspace_is_runtime(GuestAddr addr, u64 len)
     for (const MapNode *n = map_first(at); at < end && !found; n = n->next) {
         GuestAddr stop = n->start < end ? n->start : end;
         if (at < stop) {
-            found = host_has(at, stop);
+            found = aspace_host_has(at, stop);
         }
         if (n->kind == MAP_FOREIGN && n->start < end) {
             GuestAddr from = n->start > at ? n->start : at;
-            found = found || host_has(from, n->end < end ? n->end : end);
+            found = found || aspace_host_has(from, n->end < end ? n->end : end);
         }
         at = n->end;
     }

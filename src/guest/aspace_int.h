@@ -42,6 +42,9 @@ static inline bool node_is_guest(const MapNode *n)
     return n->kind == MAP_GUEST;
 }
 
+/* Has the host anything in [start, end), where the guest has nothing? */
+bool aspace_host_has(GuestAddr start, GuestAddr end);
+
 /* The kernel grows stacks by itself: brings nodes with MAP_GROWSDOWN up to date that may have grown
  * into [start, end). Needs no prepared node. Call it before relying on what is free there. */
 void aspace_sync_growth(GuestAddr start, GuestAddr end);

@@ -6,13 +6,13 @@
 #include "guest/aspace_int.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define MREMAP_KNOWN (MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)
 #define HUGE_2M (2ul << 20)
 #define PLACE_TRIES 16
-#define MOVE_NODES_MAX 64
 
 typedef struct MremapCall {
     GuestAddr old;
@@ -27,16 +27,22 @@ static i64 host_mremap(const MremapCall *c, int flags, GuestAddr new_addr)
     return r == -1 ? -errno : r;
 }
 
-/* Is all of [start, end) the guest's? Counts the nodes. */
-static bool owned(GuestAddr start, GuestAddr end, unsigned *count)
+/* May the kernel move [start, end)? It must begin in guest memory, and nothing of the runtime's may
+ * lie in it; holes are the kernel's business (allowed from 6.17 on). Counts the nodes. */
+static bool movable(GuestAddr start, GuestAddr end, unsigned *count)
 {
+    GuestAddr at = start;
     *count = 0;
-    for (MapNode *n = map_first(start); start < end; n = n->next) {
-        if (!node_is_guest(n) || n->start > start) {
+    for (MapNode *n = map_first(start); at < end; n = n->next) {
+        GuestAddr stop = n->start < end ? n->start : end;
+        if (at < stop && (at == start || aspace_host_has(at, stop))) {
             return false;
         }
-        start = n->end;
-        ++*count;
+        if (n->start < end && !node_is_guest(n)) {
+            return false;
+        }
+        *count += n->start < end ? 1 : 0;
+        at = n->end;
     }
     return true;
 }
@@ -57,88 +63,137 @@ static bool unguard(GuestAddr start, GuestAddr end)
     return any;
 }
 
-/* Enters a copy of the nodes at [old, old + old_len) as [to, to + new_len): the last one is
- * stretched or cut. old_len == 0 duplicates the mapping from `old` on. */
-static void enter_moved(const MremapCall *c, GuestAddr to)
+/* A part of a node that moves, or has moved, to `copy`'s place. */
+typedef struct Piece {
+    GuestAddr from, from_end;
+    MapNode copy;
+} Piece;
+
+/* The nodes in [old, old + old_len) as they will be at `to`: the last one is stretched or cut.
+ * old_len == 0 duplicates the mapping from `old` on. */
+static unsigned make_pieces(const MremapCall *c, GuestAddr to, Piece *pieces)
 {
-    GuestAddr end = to + c->new_len, from_end = c->old + c->old_len;
-    MapNode copies[MOVE_NODES_MAX];
-    unsigned n_copies = 0;
-    for (MapNode *n = map_first(c->old); n_copies < MOVE_NODES_MAX; n = n->next) {
-        MapNode *copy = &copies[n_copies++];
-        GuestAddr from = n->start > c->old ? n->start : c->old;
-        *copy = *n;
-        map_object_ref(copy->object);
-        if ((n->flags & MAP_ANONYMOUS) == 0) {
-            copy->offset += from - n->start;
-        }
-        copy->start = to + (from - c->old);
-        copy->end = n->end < from_end ? to + (n->end - c->old) : end;
-        copy->guarded = false;
-        if (n->end >= from_end || c->old_len == 0) {
-            copy->end = end;
-            break;
-        }
+    GuestAddr from_end = c->old + (c->old_len < c->new_len ? c->old_len : c->new_len);
+    unsigned count = 0;
+    MapNode *n = map_first(c->old);
+    do {
+        Piece *p = &pieces[count++];
+        p->from = n->start > c->old ? n->start : c->old;
+        p->from_end = n->end < from_end ? n->end : from_end;
+        p->copy = *n;
+        p->copy.offset += (n->flags & MAP_ANONYMOUS) != 0 ? 0 : p->from - n->start;
+        p->copy.start = to + (p->from - c->old);
+        p->copy.end = to + (p->from_end - c->old);
+        p->copy.guarded = false;
+        n = n->next;
+    } while (n->start < from_end);
+    if (pieces[count - 1].from_end == from_end) {
+        pieces[count - 1].copy.end = to + c->new_len;
     }
-    for (unsigned i = 0; i < n_copies; i++) {
-        if (copies[i].start < end) {
-            copies[i].end = copies[i].end < end ? copies[i].end : end;
-            aspace_enter(&copies[i]);
-        } else {
-            map_object_unref(copies[i].object);
+    return count;
+}
+
+static void enter_piece(const Piece *p)
+{
+    MapNode n = p->copy;
+    map_object_ref(n.object);
+    aspace_enter(&n);
+}
+
+/* The claimed places that no piece has come to. */
+static void unclaim_rest(const Piece *pieces, unsigned count, GuestAddr to, GuestAddr end)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (to < pieces[i].copy.start) {
+            place_unclaim(to, pieces[i].copy.start);
         }
+        to = pieces[i].copy.end;
+    }
+    if (to < end) {
+        place_unclaim(to, end);
     }
 }
 
-/* The map after the kernel has moved c to `to` (perhaps where it was). */
-static void moved(const MremapCall *c, GuestAddr to)
+static void leave_piece(const Piece *p)
 {
-    GuestAddr old_end = c->old + c->old_len;
-    bool keeps_old = c->old_len == 0 || (c->flags & MREMAP_DONTUNMAP) != 0;
-    int prot = map_first(c->old)->prot;
-    if (to == c->old && c->old_len != 0) {
-        if (c->new_len > c->old_len) {
-            MapNode more = *map_first(old_end - 1);
-            more.offset += (more.flags & MAP_ANONYMOUS) != 0 ? 0 : old_end - more.start;
-            more.start = old_end;
-            more.end = to + c->new_len;
-            more.flags &= ~MAP_GROWSDOWN;
-            map_object_ref(more.object);
-            aspace_enter(&more);
-        } else if (c->new_len < c->old_len) {
-            map_remove(to + c->new_len, old_end);
-            aspace_changed(to + c->new_len, old_end, -1);
-        }
-        return;
-    }
-    enter_moved(c, to);
-    if (!keeps_old) {
-        map_remove(c->old, old_end);
-        aspace_changed(c->old, old_end, -1);
-    } else if (c->old_len != 0) {
-        aspace_changed(c->old, old_end, prot); /* MREMAP_DONTUNMAP: empty now */
-    }
-    aspace_changed(to, to + c->new_len, prot);
+    map_remove(p->from, p->from_end);
+    aspace_changed(p->from, p->from_end, -1);
 }
 
-static i64 move_to(const MremapCall *c, GuestAddr to)
+static bool all_mapped(GuestAddr start, GuestAddr end)
+{
+    return msync((void *)start, end - start, MS_ASYNC) == 0;
+}
+
+/* The kernel has failed; having moved some of several mappings, perhaps. */
+static void moved_partly(Piece *pieces, unsigned count, GuestAddr to, GuestAddr end)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; count > 1 && i < count; i++) {
+        if (!all_mapped(pieces[i].from, pieces[i].from_end)) {
+            pieces[kept++] = pieces[i];
+        }
+    }
+    unclaim_rest(pieces, kept, to, end);
+    for (unsigned i = 0; i < kept; i++) {
+        leave_piece(&pieces[i]);
+        enter_piece(&pieces[i]);
+    }
+    place_resync(to, end);
+}
+
+static i64 move_to(const MremapCall *c, GuestAddr to, Piece *pieces)
 {
     GuestAddr end = to + c->new_len;
+    bool keeps_old = c->old_len == 0 || (c->flags & MREMAP_DONTUNMAP) != 0;
     i64 r = place_claim(to, end);
     if (r < 0) {
         return r;
     }
+    unsigned count = make_pieces(c, to, pieces);
     r = host_mremap(c, c->flags | MREMAP_MAYMOVE | MREMAP_FIXED, to);
     if (r < 0) {
-        place_unclaim(to, end);
-        place_resync(to, end);
+        moved_partly(pieces, count, to, end);
+        if (c->old_len > c->new_len) {
+            place_resync(c->old + c->new_len, c->old + c->old_len);
+        }
         return r;
     }
-    moved(c, to);
+    unclaim_rest(pieces, count, to, end);
+    if (c->old_len > c->new_len) {
+        map_remove(c->old + c->new_len, c->old + c->old_len);
+        aspace_changed(c->old + c->new_len, c->old + c->old_len, -1);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const Piece *p = &pieces[i];
+        enter_piece(p);
+        aspace_changed(p->copy.start, p->copy.end, p->copy.prot);
+        if (!keeps_old) {
+            leave_piece(p);
+        } else if (c->old_len != 0) {
+            aspace_changed(p->from, p->from_end, p->copy.prot); /* MREMAP_DONTUNMAP: empty now */
+        }
+    }
     return r;
 }
 
-static i64 move_somewhere(const MremapCall *c)
+/* Without MAYMOVE, or with room behind it. The lengths differ at most by growth. */
+static i64 stay(const MremapCall *c)
+{
+    GuestAddr old_end = c->old + c->old_len;
+    i64 r = host_mremap(c, 0, 0);
+    if (r >= 0 && c->new_len > c->old_len) {
+        MapNode more = *map_first(old_end - 1);
+        more.offset += (more.flags & MAP_ANONYMOUS) != 0 ? 0 : old_end - more.start;
+        more.start = old_end;
+        more.end = c->old + c->new_len;
+        map_object_ref(more.object);
+        aspace_enter(&more);
+    }
+    return r;
+}
+
+static i64 move_somewhere(const MremapCall *c, Piece *pieces)
 {
     const MapNode *n = map_first(c->old);
     Region region = c->old < 1ull << 31 && c->new_len <= 64ul << 20 ? REGION_IMAGE : REGION_ANON;
@@ -151,7 +206,7 @@ static i64 move_somewhere(const MremapCall *c)
         if (to == 0) {
             return -ENOMEM;
         }
-        i64 r = move_to(c, to);
+        i64 r = move_to(c, to, pieces);
         if (r != -EEXIST) {
             return r;
         }
@@ -181,46 +236,40 @@ static i64 check(const MremapCall *c, u64 raw_new_len)
     return 0;
 }
 
-static i64 remap_or_move(const MremapCall *c)
+static i64 remap_or_move(const MremapCall *c, Piece *pieces)
 {
     if ((c->flags & MREMAP_FIXED) != 0) {
-        i64 r = move_to(c, c->new_addr);
+        i64 r = move_to(c, c->new_addr, pieces);
         return r == -EEXIST ? -ENOMEM : r;
     }
     if (c->old_len != 0 && (c->flags & MREMAP_DONTUNMAP) == 0) {
-        i64 r = host_mremap(c, 0, 0);
-        if (r >= 0) {
-            moved(c, c->old);
-            return r;
-        }
+        i64 r = stay(c);
         if (r != -ENOMEM || (c->flags & MREMAP_MAYMOVE) == 0) {
             return r;
         }
     }
     if ((c->flags & MREMAP_MAYMOVE) == 0) {
-        return -EINVAL; /* old_len is 0: a copy can't stay where it is */
+        return host_mremap(c, 0, 0); /* old_len is 0: fails, a copy can't stay where it is */
     }
-    return move_somewhere(c);
+    return move_somewhere(c, pieces);
 }
 
-static i64 mremap_locked(MremapCall *c)
+/* Both lengths are multiples of the page; shrinks only with MREMAP_FIXED. */
+static i64 remap_guarded(const MremapCall *c)
 {
     unsigned count;
     GuestAddr old_end = c->old + (c->old_len != 0 ? c->old_len : MT_PAGE_SIZE);
-    aspace_sync_growth(c->old, old_end);
-    /* The kernel moves one mapping, or (from 6.17 on) several; our nodes and its mappings need not
-     * be the same pieces, but many nodes are many mappings. */
-    if (old_end <= c->old || !owned(c->old, old_end, &count) || count > MOVE_NODES_MAX) {
+    if (!movable(c->old, old_end, &count)) {
         return -EFAULT;
     }
-    u64 page = aspace_node_page(map_first(c->old));
-    c->old_len = MT_ALIGN_UP(c->old_len, page);
-    c->new_len = MT_ALIGN_UP(c->new_len, page);
-    if (c->new_len == 0 || map_prepare(ASPACE_NODES + count) != 0) {
+    Piece *pieces = malloc(count * sizeof(*pieces));
+    if (pieces == NULL || map_prepare(ASPACE_NODES + 3 * count) != 0) {
+        free(pieces);
         return -ENOMEM;
     }
     bool guarded = unguard(c->old, old_end);
-    i64 r = remap_or_move(c);
+    i64 r = remap_or_move(c, pieces);
+    free(pieces);
     if (guarded && (r < 0 || (u64)r == c->old)) { /* still there: shall be protected again */
         for (MapNode *n = map_first(c->old); n->start < old_end; n = n->next) {
             if (n->guarded && node_is_guest(n)) {
@@ -229,6 +278,30 @@ static i64 mremap_locked(MremapCall *c)
         }
     }
     return r;
+}
+
+static i64 mremap_locked(MremapCall *c)
+{
+    aspace_sync_growth(c->old, c->old + c->old_len + 1);
+    const MapNode *n = map_first(c->old);
+    if (c->old + c->old_len < c->old || n->start > c->old || !node_is_guest(n)) {
+        return -EFAULT;
+    }
+    u64 page = aspace_node_page(n);
+    c->old_len = MT_ALIGN_UP(c->old_len, page);
+    c->new_len = MT_ALIGN_UP(c->new_len, page);
+    if (c->new_len == 0 || map_prepare(ASPACE_NODES) != 0) {
+        return -ENOMEM;
+    }
+    if (c->old_len > c->new_len && (c->flags & MREMAP_FIXED) == 0) {
+        /* The end is unmapped first, whatever is there. */
+        i64 r = aspace_unmap_locked(c->old + c->new_len, c->old + c->old_len);
+        if (r < 0) {
+            return r;
+        }
+        c->old_len = c->new_len;
+    }
+    return remap_guarded(c);
 }
 
 i64 aspace_mremap(GuestAddr old, u64 old_len, u64 new_len, int flags, GuestAddr new_addr)
