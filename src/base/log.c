@@ -383,6 +383,21 @@ void log_close(void)
     }
 }
 
+/* Puts fd in place of the log's descriptor, which may lie above the soft limit (or above what the
+ * guest has made of it): the limit is raised for the moment. There is one thread. */
+static void replace_fd(int fd)
+{
+    struct rlimit lim;
+    if (dup3(fd, log.fd, O_CLOEXEC) < 0 && getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+        struct rlimit raised = {.rlim_cur = (rlim_t)log.fd + 1, .rlim_max = lim.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0) {
+            dup3(fd, log.fd, O_CLOEXEC);
+            setrlimit(RLIMIT_NOFILE, &lim);
+        }
+    }
+    close(fd);
+}
+
 /* Opens the child's own file in place of the parent's: same descriptor number, so it stays hidden. */
 static void reopen_for_child(void)
 {
@@ -397,8 +412,7 @@ static void reopen_for_child(void)
              log.name[0] == '/' ? "" : "/", log.name);
     int fd = open_file(path);
     if (fd >= 0) {
-        dup3(fd, log.fd, O_CLOEXEC);
-        close(fd);
+        replace_fd(fd);
     } else {
         __atomic_store_n(&log.error, errno, __ATOMIC_RELAXED);
     }

@@ -4,8 +4,8 @@
  *             its soft RLIMIT_NOFILE if the hard limit leaves room, else at the top of what is
  *             allowed, and never above RANGE_END_MAX: fork copies the descriptor table up to the
  *             highest open number (measured: +6 us at 4,096, +40 us at 16,384, per fork of 140 us).
- * Invariants: H1. every number of the range is open (a placeholder where we have nothing better), so
- *                 that the kernel never gives one to the guest.
+ * Invariants: H1. every number of the range is open (a placeholder where we have nothing better),
+ *                 so that the kernel never gives one to the guest.
  *             H2. every one is close-on-exec.
  *             H3. mt_fd_hidden_lo does not change after the first fd_hide().
  * Locking:    `used` is a bit set changed by compare-and-swap; bit i: number lo + i is taken.

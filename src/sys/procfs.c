@@ -2,8 +2,8 @@
  * procfs.c -- what /proc says about the guest.
  * Role:       names of the files concerned, and their texts. The kernel describes the process as it
  *             was executed, which is mtvg.
- * Invariants: F1. a generated file is a snapshot made by open(), read-only, at the descriptor number
- *                 that the kernel chose for the open.
+ * Invariants: F1. a generated file is a snapshot made by open(), read-only, at the descriptor
+ *                 number that the kernel chose for the open.
  *             F2. whatever cannot be classified is left to the kernel.
  * Locking:    `proc` is written once, before the guest runs. */
 #include "sys/procfs.h"
@@ -38,8 +38,8 @@ static struct {
 
 /* ---- start ---- */
 
-/* Walks a vector of strings on the initial stack: addresses of the first string and behind the last.
- * Returns the address behind the vector's end, 0 if it can't be read. */
+/* Walks a vector of strings on the initial stack: addresses of the first string and behind the
+ * last. Returns the address behind the vector's end, 0 if it can't be read. */
 static GuestAddr walk_strings(GuestAddr vec, GuestAddr *start, GuestAddr *end)
 {
     u64 word, last = 0;

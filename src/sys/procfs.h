@@ -22,8 +22,8 @@ typedef enum ProcKind {
 
 enum { PROC_LINK_MAX = 32 };
 
-/* Classifies what a guest's (directory descriptor, path) pair names. Only files of the calling process
- * count. No system call unless the path looks like one of them. */
+/* Classifies what a guest's (directory descriptor, path) pair names. Only files of the calling
+ * process count. No system call unless the path looks like one of them. */
 ProcKind procfs_classify(int dirfd, u64 path);
 
 /* The same for a host string. */
@@ -35,8 +35,8 @@ bool procfs_is_fd_dir(int fd);
 /* A path at which the guest's program can be opened, executed, and its name read by readlink. */
 void procfs_exe_link(char out[PROC_LINK_MAX]);
 
-/* `fd` has just been opened on the kernel's file of this (generated) kind: puts a read-only file with
- * the guest's version in its place. fd; or -errno, and fd is closed. */
+/* `fd` has just been opened on the kernel's file of this (generated) kind: puts a read-only file
+ * with the guest's version in its place. fd; or -errno, and fd is closed. */
 i64 procfs_generate(ProcKind kind, int fd, bool cloexec);
 
 /* maps and smaps (procmaps.c): writes the guest's version of the kernel's text `in`. initial_sp is

@@ -48,8 +48,8 @@ extern const char sys_window_begin[], sys_window_insn[], sys_window_end[], sys_w
 /* Host system call without that (never blocks long, or not on behalf of the guest): -errno. */
 i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 
-/* The above for a call made on the guest's behalf, with what belongs to it: done again when only the
- * runtime's own kick interrupted it, and once more when the translator's write protection of code
+/* The above for a call made on the guest's behalf, with what belongs to it: done again when only
+ * the runtime's own kick interrupted it, and once more when the translator's write protection of code
  * pages made it fail with -EFAULT. Result as of sys_window(). */
 i64 sys_pass(Thread *t, u64 nr, const u64 a[6]);
 
@@ -72,12 +72,13 @@ extern int mt_fd_hidden_lo;
  * stack is complete; keeps a (hidden) copy of target->fd. 0 or -errno. */
 struct ExecTarget;
 struct ElfImage;
-int procfs_init(const struct ExecTarget *target, const struct ElfImage *image, GuestAddr initial_sp);
+int procfs_init(const struct ExecTarget *target, const struct ElfImage *image,
+                GuestAddr initial_sp);
 
 /* main's own argument vector, for --trace-children=yes; set by main (mt_opts.argc_own words of it
  * are used). The new mtvg gets two options more. mt_opts.exec_argv0: the program is executed by
- * exactly the given path (no look-up in PATH) and finds this string in argv[0]. mt_opts.exec_fd: main
- * closes this descriptor when the program is loaded (its path may be /proc/self/fd/<exec_fd>). */
+ * exactly the given path (no look-up in PATH) and finds this string in argv[0]. mt_opts.exec_fd:
+ * main closes this descriptor when the program is loaded (its path may be /proc/self/fd/<exec_fd>). */
 extern char **mt_own_argv;
 
 /* The parent of a vfork child, after it: frees what the child's execve() left in the shared memory.

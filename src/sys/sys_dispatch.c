@@ -2,8 +2,8 @@
  * sys_dispatch.c -- one guest system call, from registers to registers.
  * Role:       what the fast path (sched/fastpath.c) does not do itself; knows the table, not the
  *             families.
- * Invariants: P1. a call that the guest did not ask for twice takes effect once: it is repeated only
- *                 after -EINTR that no guest signal caused, or after -EFAULT.
+ * Invariants: P1. a call that the guest did not ask for twice takes effect once: it is repeated
+ *                 only after -EINTR that no guest signal caused, or after -EFAULT.
  *             P2. mt_cpu.rip moves back onto the instruction only if nothing has been done.
  * Locking:    none; the thread is outside the world. */
 #include "sys/sys.h"

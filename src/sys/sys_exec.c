@@ -205,7 +205,7 @@ static bool is_exec_option(const char *word)
            strncmp(word, OPT_FD, sizeof(OPT_FD) - 1) == 0;
 }
 
-/* mtvg, what it must know about this exec, its own options, the program, the program's arguments. */
+/* mtvg, what it must know about this exec, its own options, the program and its arguments. */
 static i64 build_argv(Scratch *s, const ExecRequest *q, i64 argc, int kept)
 {
     size_t n = 0;

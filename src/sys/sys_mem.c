@@ -254,7 +254,7 @@ i64 sys_process_madvise(Thread *t, const u64 a[6])
     if (fd_is_hidden((int)a[0])) {
         return -EBADF;
     }
-    /* What drops contents is allowed on the own process only, and must be seen by the translator. */
+    /* What drops contents is allowed on the own process only; the translator must see it. */
     if (!changes_contents(advice) || !is_own_pidfd(t, (int)a[0])) {
         return sys_pass(t, SYS_process_madvise, a);
     }

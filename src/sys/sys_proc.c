@@ -128,8 +128,8 @@ i64 sys_clone(Thread *t, const u64 a[6])
 
 /* ---- clone3 ---- */
 
-/* Reads the guest's structure, which may be shorter or longer than ours: what it lacks is zero, what
- * we don't know must be zero. */
+/* Reads the guest's structure, which may be shorter or longer than ours: what it lacks is zero,
+ * what we don't know must be zero. */
 static i64 read_clone_args(struct clone_args *out, u64 addr, u64 size)
 {
     if (size > MT_PAGE_SIZE) {

@@ -153,7 +153,8 @@ static const DirentShape shape_old = {16, 18}; /* struct linux_dirent: ino, off,
 
 enum { NUMBER_ROOM = 12 };
 
-/* Reads the record at `at`; its length, 0 if it can't be read. *ours: its name is a hidden number. */
+/* Reads the record at `at`; its length, 0 if it can't be read. *ours: its name is a number of
+ * ours. */
 static size_t read_record(GuestAddr at, size_t room, const DirentShape *shape, bool *ours)
 {
     u16 len;

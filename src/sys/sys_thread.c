@@ -70,10 +70,17 @@ i64 sys_exit_group(Thread *t, const u64 a[6])
 
 /* ---- prctl ---- */
 
+/* The kernel returns the size of its own array, which is zero behind the vector's end; old kernels
+ * refuse. */
 static i64 get_auxv(u64 buf, u64 size)
 {
-    u64 n = size < mt_guest_auxv_bytes ? size : mt_guest_auxv_bytes;
-    return n && safe_write(buf, mt_guest_auxv, n) ? -EFAULT : (i64)mt_guest_auxv_bytes;
+    i64 full = sys_raw(SYS_prctl, MT_PR_GET_AUXV, 0, 0, 0, 0, 0);
+    if (full < 0) {
+        return full;
+    }
+    u64 n = size < (u64)full ? size : (u64)full;
+    n = n < sizeof(mt_guest_auxv) ? n : sizeof(mt_guest_auxv);
+    return n && safe_write(buf, mt_guest_auxv, n) ? -EFAULT : full;
 }
 
 i64 sys_prctl(Thread *t, const u64 a[6])
