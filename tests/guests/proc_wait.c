@@ -59,7 +59,7 @@ static void deaths(void)
     show("ud2", pid);
     if ((pid = fork()) == 0) {
         volatile int zero = 0;
-        _exit(1 / zero);
+        _exit(10 / zero);
     }
     show("division", pid);
     if ((pid = fork()) == 0) {
