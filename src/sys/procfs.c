@@ -84,6 +84,19 @@ void procfs_exe_link(char out[PROC_LINK_MAX])
     snprintf(out, PROC_LINK_MAX, "/proc/self/fd/%d", proc.exe_fd);
 }
 
+void procfs_exe_path(char *out, size_t size)
+{
+    char link[PROC_LINK_MAX];
+    struct stat by_fd, by_name;
+    procfs_exe_link(link);
+    ssize_t n = readlink(link, out, size - 1);
+    out[n > 0 ? n : 0] = '\0';
+    if (n <= 0 || stat(out, &by_name) || fstat(proc.exe_fd, &by_fd) ||
+        by_name.st_dev != by_fd.st_dev || by_name.st_ino != by_fd.st_ino) {
+        snprintf(out, size, "%s", link);
+    }
+}
+
 /* ---- names ---- */
 
 typedef struct PathParts {
@@ -227,7 +240,8 @@ ProcKind procfs_classify_path(int dirfd, const char *path)
 ProcKind procfs_classify(int dirfd, u64 path)
 {
     char buf[PATH_ROOM];
-    return safe_read_str(buf, path, sizeof(buf)) < 0 ? PROC_OTHER
+    /* NULL is common: statx() of a descriptor. */
+    return !path || safe_read_str(buf, path, sizeof(buf)) < 0 ? PROC_OTHER
                                                      : procfs_classify_path(dirfd, buf);
 }
 

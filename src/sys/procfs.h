@@ -35,6 +35,9 @@ bool procfs_is_fd_dir(int fd);
 /* A path at which the guest's program can be opened, executed, and its name read by readlink. */
 void procfs_exe_link(char out[PROC_LINK_MAX]);
 
+/* The same with the program's own name, if that still leads to it. */
+void procfs_exe_path(char *out, size_t size);
+
 /* `fd` has just been opened on the kernel's file of this (generated) kind: puts a read-only file
  * with the guest's version in its place. fd; or -errno, and fd is closed. */
 i64 procfs_generate(ProcKind kind, int fd, bool cloexec);

@@ -309,7 +309,7 @@ static i64 exec_traced(Thread *t, const ExecRequest *q, const char *path)
 
 static i64 do_exec(Thread *t, ExecRequest *q)
 {
-    char path[PATH_MAX], exe[PROC_LINK_MAX];
+    char path[PATH_MAX];
     if (fd_is_hidden(q->dirfd)) {
         return -EBADF;
     }
@@ -323,9 +323,8 @@ static i64 do_exec(Thread *t, ExecRequest *q)
     }
     bool follows = !(q->flags & AT_SYMLINK_NOFOLLOW);
     if (kind == PROC_EXE && follows) {
-        procfs_exe_link(exe);
-        strcpy(path, exe);
-        q->path = (u64)exe;
+        procfs_exe_path(path, sizeof(path)); /* the new process is named after it */
+        q->path = (u64)path;
         q->dirfd = AT_FDCWD;
     }
     if (!mt_opts.trace_children || !follows) {
