@@ -242,7 +242,7 @@ ProcKind procfs_classify(int dirfd, u64 path)
     char buf[PATH_ROOM];
     /* NULL is common: statx() of a descriptor. */
     return !path || safe_read_str(buf, path, sizeof(buf)) < 0 ? PROC_OTHER
-                                                     : procfs_classify_path(dirfd, buf);
+                                                              : procfs_classify_path(dirfd, buf);
 }
 
 bool procfs_is_fd_dir(int fd)
