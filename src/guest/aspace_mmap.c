@@ -29,7 +29,7 @@
 /* Flags that describe the mapping itself, not how it is to be made. */
 #define MAP_LASTING                                                                       \
     (MAP_TYPE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_STACK | MAP_HUGETLB | \
-     (0x3f << MAP_HUGE_SHIFT))
+     (int)(0x3fu << MAP_HUGE_SHIFT))
 
 static u64 reserved_in_image;
 

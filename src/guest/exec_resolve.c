@@ -66,27 +66,28 @@ static bool is_end(char c)
     return is_blank(c) || c == '\0';
 }
 
-/* A script's first line; head is NUL-ended and HEAD_BYTES long at most (NULs included). Cuts it into
- * interpreter and argument (NULL if there is none). False: no interpreter, or its name is cut off. */
-static bool parse_script(char *head, size_t n, char **interp, char **arg)
+/* A script's first line; head has n bytes, and a NUL behind them. Cuts it into interpreter and argument
+ * (NULL if there is none). A NUL ends the line too, but only in front of a newline are blanks dropped.
+ * 0, or an errno: no interpreter, or its name is cut off. */
+static int parse_script(char *head, size_t n, char **interp, char **arg)
 {
     char *p = head + 2;
     char *end = memchr(p, '\n', n - 2);
-    if (end == NULL) {
-        char *name = p;
-        while (is_blank(*name)) {
-            name++;
+    if (end != NULL) {
+        while (end > p && is_blank(end[-1])) {
+            end--;
         }
-        size_t len = strcspn(name, " \t");
-        end = head + strnlen(head, n);
-        if (n == HEAD_BYTES && name + len >= head + HEAD_BYTES - 1) {
-            return false;
+        *end = '\0';
+        if (p + strspn(p, " \t") == end) {
+            return ENOEXEC;
         }
-    }
-    *end = '\0';
-    end = p + strlen(p); /* a NUL ends the line as well */
-    while (end > p && is_blank(end[-1])) {
-        *--end = '\0';
+    } else {
+        size_t name = strspn(p, " \t");
+        name += strcspn(p + name, " \t");
+        if (2 + name >= HEAD_BYTES - 1) {
+            return ENOEXEC;
+        }
+        head[HEAD_BYTES - 1] = '\0';
     }
     while (is_blank(*p)) {
         p++;
@@ -103,7 +104,7 @@ static bool parse_script(char *head, size_t n, char **interp, char **arg)
         }
         *arg = *p != '\0' ? p : NULL;
     }
-    return **interp != '\0';
+    return **interp != '\0' ? 0 : EACCES; /* execve opens "", finds a directory */
 }
 
 static void free_words(char **words)
@@ -191,8 +192,9 @@ static int resolve_step(ExecTarget *t, const char *script, ExecError *err)
     head[n] = '\0';
     if (n >= 2 && head[0] == '#' && head[1] == '!') {
         close(fd);
-        if (!parse_script(head, (size_t)n, &interp, &arg)) {
-            return exec_fail(err, ENOEXEC, EXIT_CANNOT, "%s: bad interpreter line", t->path);
+        int bad = parse_script(head, (size_t)n, &interp, &arg);
+        if (bad != 0) {
+            return exec_fail(err, bad, EXIT_CANNOT, "%s: bad interpreter line", t->path);
         }
         char **argv = script_argv(t->argv, interp, arg, t->path);
         char *path = strdup(interp);
