@@ -8,6 +8,7 @@
  * thread may free its stack and TLS, which we no longer touch. */
 #include "sched/clone.h"
 
+#include "base/futex.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/safe.h"
@@ -31,8 +32,9 @@
 
 #define MT_HOST_STACK (256u * 1024)
 
-/* What a new thread gets from its parent; freed by the new thread. */
+/* What a new thread gets from its parent. */
 typedef struct StartArgs {
+    u32 ready; /* atomic: 1 once the parent has stored the child's number */
     u64 flags, ptid, ctid, tls, stack;
     u64 gpr[MT_NGPR];
     u64 rip, rflags, fs_base, gs_base;
@@ -138,6 +140,24 @@ static void take_state(const StartArgs *s)
     cpu_set_fs_base((s->flags & CLONE_SETTLS) ? s->tls : s->fs_base);
 }
 
+/* The parent stores the new number to the guest's CLONE_PARENT_SETTID word, which usually is the
+ * CLONE_CHILD_CLEARTID word too: the child must not run, and end, before that. The parent is quicker
+ * than the start of a thread, so the child hardly ever sleeps here. */
+static void wait_for_parent(StartArgs *s)
+{
+    while (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == 0) {
+        futex_wait(&s->ready, 0, -1);
+    }
+}
+
+static void tell_child(StartArgs *s)
+{
+    /* REL pairs with wait_for_parent(). The child frees s as soon as it sees the 1; the wake-up of an
+     * address that is gone does nothing. */
+    __atomic_store_n(&s->ready, 1, __ATOMIC_RELEASE);
+    futex_wake(&s->ready, 1);
+}
+
 static void *thread_main(void *arg)
 {
     StartArgs *s = arg;
@@ -145,9 +165,6 @@ static void *thread_main(void *arg)
 
     MT_ASSERT(t != NULL); /* a few KiB; the host thread itself needed more */
     take_state(s);
-    if (s->flags & CLONE_PARENT_SETTID) {
-        store_tid(s->ptid, t->tid);
-    }
     if (s->flags & CLONE_CHILD_SETTID) {
         store_tid(s->ctid, t->tid);
     }
@@ -156,6 +173,7 @@ static void *thread_main(void *arg)
     }
     tool_thread_start(t);
     signal_set_mask(t, s->sigmask);
+    wait_for_parent(s);
     free(s);
     run_loop(t);
     thread_end(t);
@@ -179,13 +197,14 @@ static StartArgs *make_args(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid,
     return s;
 }
 
-/* The kernel's number of a pthread that has been created: its CPU clock's name holds it
- * (MAKE_THREAD_CPUCLOCK in the kernel's posix-timers). No need to wait for the thread to run. */
+/* The kernel's number of a pthread that has been created and can't have ended: its CPU clock's name
+ * holds it (MAKE_THREAD_CPUCLOCK in the kernel's posix-timers). */
 static pid_t tid_of(pthread_t th)
 {
     clockid_t clock = 0;
+    int r = pthread_getcpuclockid(th, &clock);
 
-    pthread_getcpuclockid(th, &clock);
+    MT_ASSERT(r == 0);
     return ~((i32)clock >> 3);
 }
 
@@ -220,5 +239,6 @@ i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, in
         store_tid(ptid, tid);
     }
     pthread_detach(th);
+    tell_child(s);
     return tid;
 }
