@@ -15,10 +15,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static char *read_file(int fd, size_t *len)
+/* Whatever is allocated is allocated before the file is opened: it may describe the heap. */
+static char *read_path(const char *path, size_t *len)
 {
     size_t cap = 1 << 20, n = 0;
     char *buf = malloc(cap);
+    CHECK(buf);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t r;
     CHECK(fd >= 0);
     while ((r = read(fd, buf + n, cap - n - 1)) > 0) {
@@ -29,11 +32,6 @@ static char *read_file(int fd, size_t *len)
     buf[n] = 0;
     *len = n;
     return buf;
-}
-
-static char *read_path(const char *path, size_t *len)
-{
-    return read_file(open(path, O_RDONLY | O_CLOEXEC), len);
 }
 
 static void check_link(const char *path, const char *program)
