@@ -33,6 +33,7 @@
 #define TRAP_DB 1
 #define TRAP_BP 3
 #define TRAP_OF 4
+#define TRAP_GP 13
 #define TRAP_PF 14
 
 bool (*signal_fault_hook)(Thread *t, PendingSignal *p);
@@ -71,6 +72,7 @@ void signal_init(Thread *main_thread)
     } host;
     SigMask mask = 0;
     sig_handler_init();
+    main_thread->altstack.flags = 0; /* exec leaves it so; only a new thread has SS_DISABLE */
     for (int sig = 1; sig <= MT_NSIG; sig++) {
         GuestSigaction *act = &process_table.action[sig];
         memset(act, 0, sizeof(*act));
@@ -180,6 +182,13 @@ void signal_raise_sync(Thread *t, int sig, int si_code, u64 fault_addr, u64 trap
 {
     siginfo_t info;
     memset(&info, 0, sizeof(info));
+    if (trapno == TRAP_PF && (fault_addr + (1ull << 47)) >> 48) {
+        /* Not canonical: the processor raises another exception, which has no address. */
+        trapno = TRAP_GP;
+        si_code = SI_KERNEL;
+        fault_addr = 0;
+        err = 0;
+    }
     info.si_signo = sig;
     info.si_code = si_code;
     info.si_addr = (void *)fault_addr;
