@@ -23,6 +23,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -78,16 +80,22 @@ static void init_translator(void)
 
 static void resolve(ExecTarget *target)
 {
-    ExecError err;
-    char *path = exec_find(mt_opts.guest_argv[0], &err);
+    ExecError err = {.exit_code = 1, .msg = "out of memory"};
+    char *name = mt_opts.guest_argv[0];
+    char *path = mt_opts.exec_argv0 ? strdup(name) : exec_find(name, &err);
 
+    if (mt_opts.exec_argv0 != NULL) {
+        mt_opts.guest_argv[0] = (char *)mt_opts.exec_argv0;
+    }
     if (path == NULL || exec_resolve(path, mt_opts.guest_argv, target, &err) != 0) {
         mt_die(err.exit_code, "%s", err.msg);
     }
     if (target->is_setid) {
-        mt_die(126, "%s: set-user-ID and set-group-ID programs can't be run under mtvg",
-               mt_opts.guest_argv[0]);
+        mt_die(126, "%s: set-user-ID and set-group-ID programs can't be run under mtvg", name);
     }
+    /* As execve would name the process. */
+    const char *slash = strrchr(path, '/');
+    prctl(PR_SET_NAME, slash ? slash + 1 : path);
     free(path);
 }
 
@@ -108,6 +116,9 @@ static void load(const ExecTarget *target)
     if (sp == 0) {
         mt_die(err.exit_code, "%s", err.msg);
     }
+    /* As execve(2) does. */
+    prctl(PR_SET_NAME, strrchr(target->execfn, '/') ? strrchr(target->execfn, '/') + 1
+                                                    : target->execfn);
     check(procfs_init(target, &img, sp), "cannot prepare /proc for the program");
     mt_cpu.gpr[MT_RSP] = sp;
     mt_cpu.rip = img.entry;
@@ -144,6 +155,9 @@ int main(int argc, char **argv)
     run_loop_init();
     load(&target);
     exec_target_free(&target);
+    if (mt_opts.exec_fd >= 0) {
+        close((int)mt_opts.exec_fd);
+    }
     if (mt_tool->init != NULL) {
         mt_tool->init();
     }

@@ -260,7 +260,10 @@ static int apply(Options *o, const OptRow *row, const Word *w, const char *value
     case OPT_KIND_SIZE:
         good = good && parse_size(value, &size) && size >= (u64)row->min && size <= (u64)row->max;
         break;
-    case OPT_KIND_STR: good = good && str_is_valid(row, value); break;
+    case OPT_KIND_STR:
+        /* An argv[0] may be empty. */
+        good = (good || (value && field == &o->exec_argv0)) && str_is_valid(row, value);
+        break;
     }
     if (!good) {
         return fail_value(w, row, value);

@@ -65,12 +65,15 @@ u64 place_stack_bottom(void); /* lowest address that the main stack may reach */
 /* A free aligned range, first in `region`, then wherever there is room. 0: none. */
 GuestAddr place_find(u64 len, u64 align, Region region);
 
-/* mmap at exactly [addr, addr + len), which has no node; never replaces what the host has there.
+/* Is there nothing in [start, end) but, perhaps, things of the host's, which may be gone by now? */
+bool place_may_be_free(GuestAddr start, GuestAddr end);
+
+/* mmap at exactly [addr, addr + len), where place_may_be_free(); never replaces what the host has there.
  * addr, or -EEXIST (something of the host's is there), or the kernel's error. */
 i64 place_map(GuestAddr addr, u64 len, int prot, int flags, int fd, u64 off);
 
-/* After -EEXIST from a place that place_find() chose: enters what the host has between lo and hi
- * as foreign, so that it isn't chosen again. False: there is no point in trying again. */
+/* After -EEXIST from [lo, hi), which place_find() chose: enters what the host has in that region as
+ * foreign, so that it isn't chosen again. False: there is no point in trying again. */
 bool place_learn(GuestAddr lo, GuestAddr hi);
 
 /* Takes the parts of [start, end) that aren't the guest's, so that MAP_FIXED over the whole range

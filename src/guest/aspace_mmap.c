@@ -197,9 +197,9 @@ static i64 map_at_hint(const MmapCall *c)
         return -ENOMEM;
     }
     aspace_sync_growth(at, at + c->len);
-    const MapNode *above = map_first(at);
+    const MapNode *above = map_first(at + c->len);
     u64 guard = (above->flags & MAP_GROWSDOWN) != 0 ? ASPACE_STACK_GUARD : 0;
-    if (at + c->len + guard > above->start) {
+    if (!place_may_be_free(at, at + c->len) || at + c->len + guard > above->start) {
         return -EEXIST;
     }
     i64 r = place_map(at, c->len, c->prot, c->flags, c->fd, c->off);
@@ -228,7 +228,7 @@ static i64 map_fixed(const MmapCall *c)
         }
         return r;
     }
-    if (map_is_free(c->addr, end)) {
+    if (place_may_be_free(c->addr, end)) {
         i64 r = place_map(c->addr, c->len, c->prot, c->flags, c->fd, c->off);
         if (r >= 0) {
             enter(c, c->addr);

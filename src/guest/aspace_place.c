@@ -52,6 +52,15 @@ GuestAddr place_find(u64 len, u64 align, Region region)
     return 0;
 }
 
+bool place_may_be_free(GuestAddr start, GuestAddr end)
+{
+    const MapNode *n = map_first(start);
+    while (n->kind == MAP_FOREIGN && n->start < end) {
+        n = n->next;
+    }
+    return n->start >= end;
+}
+
 /* Kernels before 4.17 and Valgrind take MAP_FIXED_NOREPLACE's address for a hint. */
 static i64 check_place(i64 r, GuestAddr addr, u64 len)
 {
@@ -90,7 +99,6 @@ i64 place_map(GuestAddr addr, u64 len, int prot, int flags, int fd, u64 off)
 
 typedef struct Learn {
     GuestAddr lo, hi;
-    unsigned learnt;
     bool failed;
 } Learn;
 
@@ -108,7 +116,6 @@ static void learn_range(Learn *l, GuestAddr start, GuestAddr end)
                 return;
             }
             map_add(&foreign);
-            l->learnt++;
         }
         start = n->end;
     }
@@ -123,17 +130,18 @@ static bool learn_step(const HostMap *m, void *arg)
     return m->start < l->hi && !l->failed;
 }
 
+/* Looks at the whole region at once: where one thing of the host's is, there are more. */
 bool place_learn(GuestAddr lo, GuestAddr hi)
 {
-    Learn l = {.lo = lo, .hi = hi};
-    aspace_sync_growth(lo, hi);
-    if (hostmaps_foreach(learn_step, &l) != 0) {
-        learn_range(&l, lo, hi); /* can't look: leave the whole place alone */
-    }
-    if (l.learnt == 0 && !l.failed) {
+    bool image = lo < mt_layout.image_hi;
+    Learn l = {.lo = image ? mt_layout.image_lo : mt_layout.anon_lo,
+               .hi = image ? mt_layout.image_hi : mt_layout.anon_hi};
+    aspace_sync_growth(l.lo, l.hi);
+    hostmaps_foreach(learn_step, &l);
+    if (!l.failed && map_is_free(lo, hi)) {
         learn_range(&l, lo, hi); /* what was in the way is gone, or /proc doesn't tell */
     }
-    return !l.failed && l.learnt != 0;
+    return !l.failed;
 }
 
 /* Walks the parts of [start, end) that aren't the guest's. Noted memory can't be claimed. */

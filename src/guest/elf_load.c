@@ -31,6 +31,10 @@ static int segment_prot(const Elf64_Phdr *p)
 
 static int map_error(const ElfFile *f, i64 r, GuestAddr at, ExecError *err)
 {
+    if (at == 0) {
+        return exec_fail(err, (int)-r, 1, "%s: no room for it below 2 GiB or elsewhere: %s",
+                         f->name, strerror((int)-r));
+    }
     return exec_fail(err, (int)-r, 1, "%s: cannot map a segment at 0x%lx: %s", f->name, (long)at,
                      r == -EEXIST ? "the address is in use" : strerror((int)-r));
 }

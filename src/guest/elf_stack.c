@@ -15,6 +15,7 @@
 #include "guest/hostmaps.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -114,6 +115,23 @@ static u64 share_vdso(void)
 
 /* --- the auxiliary vector --- */
 
+/* The host's own value. Not getauxval(): glibc keeps something else for AT_HWCAP. */
+static u64 host_aux(u64 type)
+{
+    u64 v[128];
+    int fd = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
+    i64 n = fd >= 0 ? elf_pread(fd, v, sizeof(v), 0) : 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    for (i64 i = 0; (i + 2) * (i64)sizeof(u64) <= n && v[i] != AT_NULL; i += 2) {
+        if (v[i] == type) {
+            return v[i + 1];
+        }
+    }
+    return getauxval(type);
+}
+
 static void aux(u64 type, u64 value)
 {
     size_t i = mt_guest_auxv_bytes / sizeof(u64);
@@ -132,7 +150,7 @@ static void make_auxv(const ElfImage *img, GuestAddr execfn, GuestAddr platform,
     if (minsigstksz != 0) {
         aux(AT_MINSIGSTKSZ, minsigstksz);
     }
-    aux(AT_HWCAP, getauxval(AT_HWCAP));
+    aux(AT_HWCAP, host_aux(AT_HWCAP));
     aux(AT_PAGESZ, MT_PAGE_SIZE);
     aux(AT_CLKTCK, (u64)sysconf(_SC_CLK_TCK));
     aux(AT_PHDR, img->phdr);

@@ -14,6 +14,7 @@
 #include "sys/sys.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
 
 typedef enum FastCall {
     FAST_SLOW,     /* not done: the run loop does it */
@@ -58,14 +59,20 @@ static FastCall fast_syscall(Thread *t)
     u32 nr = (u32)c->gpr[MT_RAX];
     i64 r;
 
-    if (!is_simple(nr, a) || !world_leave_fast(t)) {
+    if (t->slow_call) {
+        t->slow_call = false;
+        return FAST_SLOW;
+    }
+    if (t->syscall_slowly || !is_simple(nr, a) || !world_leave_fast(t)) {
         return FAST_SLOW;
     }
     r = sys_window(nr, a, &c->pending);
     if (r == MT_SYS_RESTART || r == -EFAULT ||
-        (r == -EINTR && !(c->pending & MT_PEND_SIGNAL))) {
-        /* Nothing has been done; to be tried again as an ordinary call. */
+        (r == -EINTR && !(c->pending & MT_PEND_SIGNAL) && nr != SYS_close)) {
+        /* Nothing has been done; to be tried again as an ordinary call, which does not end here
+         * again: it may fail for good. */
         c->rip -= 2;
+        t->slow_call = true;
         return FAST_OUTSIDE;
     }
     STAT_INC(SYSCALLS);

@@ -25,6 +25,7 @@
 #include <sys/syscall.h>
 
 #define HOST_ALTSTACK_SIZE (64 * 1024ul)
+#define SIG_SETXID 33
 #define MIN_ALTSTACK 2048 /* the kernel's MINSIGSTKSZ */
 #define SS_AUTODISARM_FLAG (1u << 31)
 #define SYS_SECCOMP_CODE 1
@@ -86,6 +87,19 @@ void signal_init(Thread *main_thread)
     signal_set_mask(main_thread, mask);
 }
 
+/* The host's libc takes signal 33 (setxid) when it creates its first thread. Takes it back for the
+ * guest's libc, in that thread, while it still has everything blocked. */
+static void take_back_setxid(Thread *t)
+{
+    static bool done;
+    mt_mutex_lock(&table_lock);
+    if (!done) {
+        done = true;
+        sig_handler_install(SIG_SETXID, &table_of(t)->action[SIG_SETXID]);
+    }
+    mt_mutex_unlock(&table_lock);
+}
+
 int signal_thread_init(Thread *t)
 {
     u8 *base = mmap(NULL, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE, PROT_NONE,
@@ -102,6 +116,9 @@ int signal_thread_init(Thread *t)
     if (r < 0) {
         munmap(base, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE);
         return (int)r;
+    }
+    if (!t->is_main) {
+        take_back_setxid(t);
     }
     t->host_altstack = base;
     t->altstack = (GuestAltStack){.flags = SS_DISABLE};

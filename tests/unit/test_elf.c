@@ -129,7 +129,7 @@ static void check_stack(void)
     assert_int_equal(aux_of(auxv, AT_BASE), img.interp_base);
     assert_int_equal(aux_of(auxv, AT_UID), getuid());
     assert_int_equal(aux_of(auxv, AT_SECURE), 0);
-    assert_int_equal(aux_of(auxv, AT_HWCAP), getauxval(AT_HWCAP));
+    assert_int_equal(aux_of(auxv, AT_HWCAP2), getauxval(AT_HWCAP2));
     u64 vdso = getauxval(AT_SYSINFO_EHDR);
     if (vdso != 0) {
         assert_int_equal(aux_of(auxv, AT_SYSINFO_EHDR), vdso);

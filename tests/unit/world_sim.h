@@ -44,7 +44,7 @@ static inline void sim_handler(int sig)
 static inline void sim_kick(Thread *t, u32 bits)
 {
     mt_fetch_or(&t->cpu->pending, bits);
-    syscall(SYS_tgkill, t->tgid, t->tid, SIM_KICK);
+    syscall(SYS_tgkill, mt_load_relaxed(&t->tgid), mt_load_relaxed(&t->tid), SIM_KICK);
 }
 
 static inline void sim_world(WorldConfig c)
@@ -56,12 +56,11 @@ static inline void sim_world(WorldConfig c)
     CHECK(world_init(&c) == 0);
 }
 
-/* Fills in a Sim for the calling thread. */
+/* In the thread itself; it may be attached already, so others may read these. */
 static inline void sim_begin(Sim *s)
 {
-    s->t.cpu = &s->cpu;
-    s->t.tid = (pid_t)syscall(SYS_gettid);
-    s->t.tgid = getpid();
+    mt_store_relaxed(&s->t.tid, (pid_t)syscall(SYS_gettid));
+    mt_store_relaxed(&s->t.tgid, getpid());
 }
 
 static inline Sim *sim_new(int id, u64 seed)
