@@ -1,0 +1,586 @@
+/* layers: mt_base mt_sched */
+/* SPDX-License-Identifier: BSD-2-Clause
+ * test_world.c -- the world lock: who is inside when, stops, grace periods, the sequential gate.
+ * The lock is initialised once a process, so each case runs in a child. */
+#include "world_sim.h"
+
+#include "base/options.h"
+
+#include <linux/futex.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/wait.h>
+#include <urcu/rculfhash.h>
+
+#include <cmocka.h>
+
+/* A hang ends the child by SIGALRM, a failed CHECK by SIGABRT. */
+static void in_child(void (*fn)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        alarm(60);
+        fn();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static Sim *self; /* the child's main thread */
+
+static void begin(WorldConfig c)
+{
+    sim_world(c);
+    self = sim_new(0, 1);
+    sim_begin(self);
+    world_attach(&self->t);
+}
+
+static void begin_parallel(void)
+{
+    begin((WorldConfig){.parallel = true});
+}
+
+static Sim *start(int id, void *(*fn)(void *))
+{
+    Sim *s = sim_new(id, 1);
+
+    world_attach(&s->t);
+    CHECK(pthread_create(&s->host, NULL, fn, s) == 0);
+    return s;
+}
+
+static void finish(Sim *s)
+{
+    pthread_join(s->host, NULL);
+    free(s);
+}
+
+static u32 quit, progress;
+
+/* ---- parallel ---- */
+
+static void enter_leave(void)
+{
+    begin_parallel();
+    CHECK(!world_is_inside(&self->t));
+    world_enter(&self->t);
+    CHECK(world_is_inside(&self->t));
+    world_leave(&self->t);
+    CHECK(world_try_enter_fast(&self->t) || (mt_world_gate.attention & WORLD_FENCES) != 0);
+    if (world_is_inside(&self->t)) {
+        CHECK(world_leave_fast(&self->t));
+    }
+    CHECK(!world_is_inside(&self->t) && world_thread_count() == 1);
+    world_detach(&self->t);
+    CHECK(world_thread_count() == 0);
+}
+
+static void nested_stop(void)
+{
+    begin_parallel();
+    for (int inside = 0; inside < 2; inside++) {
+        if (inside) {
+            world_enter(&self->t);
+        }
+        world_stop(&self->t);
+        world_stop(&self->t);
+        CHECK(!world_is_inside(&self->t));
+        world_enter(&self->t); /* the owner may */
+        world_leave(&self->t);
+        world_synchronize(&self->t);
+        world_resume(&self->t);
+        CHECK(mt_world_gate.attention & WORLD_STOP);
+        world_resume(&self->t);
+        CHECK(!(mt_world_gate.attention & WORLD_STOP));
+        CHECK(world_is_inside(&self->t) == inside);
+    }
+}
+
+/* Runs code that only a kick ends, and counts its safepoints. */
+static void *spin(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    world_enter(&s->t);
+    mt_fetch_add(&progress, 1);
+    while (!mt_load_relaxed(&quit)) {
+        sim_code(s, ~0ull);
+        mt_fetch_add(&progress, 1);
+    }
+    world_leave(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void wait_progress(u32 n)
+{
+    while (mt_load_relaxed(&progress) < n) {
+        sim_sleep_us(100);
+    }
+}
+
+static void stop_spinning(void)
+{
+    Sim *s[4];
+    u32 seen;
+
+    begin_parallel();
+    for (int i = 0; i < 4; i++) {
+        s[i] = start(i, spin);
+    }
+    wait_progress(4);
+    world_stop(&self->t);
+    for (int i = 0; i < 4; i++) {
+        CHECK((mt_load_acquire(&s[i]->t.world_state) & 1) == 0);
+    }
+    seen = mt_load_relaxed(&progress);
+    sim_sleep_us(20000);
+    CHECK(mt_load_relaxed(&progress) == seen);
+    mt_store_relaxed(&quit, 1);
+    world_resume(&self->t);
+    for (int i = 0; i < 4; i++) {
+        finish(s[i]);
+    }
+    CHECK(world_thread_count() == 1);
+}
+
+/* A grace period ends though everybody spins INSIDE. */
+static void synchronize_spinning(void)
+{
+    Sim *a, *b;
+
+    begin_parallel();
+    a = start(1, spin);
+    b = start(2, spin);
+    wait_progress(2);
+    for (int i = 0; i < 50; i++) {
+        world_synchronize(&self->t);
+    }
+    mt_store_relaxed(&quit, 1);
+    world_synchronize(&self->t);
+    finish(a);
+    finish(b);
+}
+
+static void *hold_section(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    rcu_read_begin(&s->t);
+    mt_store_release(&progress, 1);
+    sim_sleep_us(50000);
+    mt_store_release(&progress, 2);
+    rcu_read_end(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void synchronize_section(void)
+{
+    Sim *s;
+
+    begin_parallel();
+    s = start(1, hold_section);
+    wait_progress(1);
+    world_synchronize(&self->t);
+    CHECK(mt_load_acquire(&progress) == 2);
+    finish(s);
+}
+
+/* Stops from INSIDE, all at once: each must let the others go first. */
+static void *stop_often(void *arg)
+{
+    Sim *s = arg;
+    static u64 counter; /* plain: guarded by the stops */
+
+    sim_begin(s);
+    for (int i = 0; i < 200; i++) {
+        world_enter(&s->t);
+        world_stop(&s->t);
+        counter++;
+        world_resume(&s->t);
+        CHECK(world_is_inside(&s->t));
+        world_leave(&s->t);
+    }
+    world_stop(&s->t);
+    mt_store_relaxed(&progress, (u32)counter);
+    world_resume(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void competing_stops(void)
+{
+    Sim *s[4];
+
+    begin_parallel();
+    for (int i = 0; i < 4; i++) {
+        s[i] = start(i, stop_often);
+    }
+    for (int i = 0; i < 4; i++) {
+        finish(s[i]);
+    }
+    CHECK(progress == 800);
+}
+
+/* fork with the world stopped, from INSIDE, while others spin: the child is alone and works. */
+static void fork_stopped(void)
+{
+    Sim *s;
+    int status;
+    pid_t pid;
+
+    begin_parallel();
+    s = start(1, spin);
+    wait_progress(1);
+    world_enter(&self->t);
+    world_stop(&self->t);
+    world_before_fork(&self->t);
+    pid = fork();
+    if (pid == 0) {
+        sim_begin(self);
+        world_after_fork_child(&self->t);
+        world_resume(&self->t);
+        CHECK(world_is_inside(&self->t) && world_thread_count() == 1);
+        world_leave(&self->t);
+        world_synchronize(&self->t);
+        world_stop(&self->t);
+        world_resume(&self->t);
+        world_detach(&self->t);
+        _exit(0);
+    }
+    world_after_fork_parent(&self->t);
+    world_resume(&self->t);
+    CHECK(world_is_inside(&self->t));
+    world_leave(&self->t);
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    mt_store_relaxed(&quit, 1);
+    world_synchronize(&self->t);
+    finish(s);
+}
+
+/* A vfork child that died INSIDE does not leave its mark. */
+static void vfork_died(void)
+{
+    begin_parallel();
+    world_enter(&self->t);
+    world_vfork_returned(&self->t);
+    CHECK(!world_is_inside(&self->t));
+    world_vfork_returned(&self->t);
+    CHECK(!world_is_inside(&self->t));
+    world_enter(&self->t);
+    world_leave(&self->t);
+}
+
+static int match(struct cds_lfht_node *node, const void *key)
+{
+    return node == key;
+}
+
+static void table(void)
+{
+    struct cds_lfht *t = rcu_table_new(1024);
+    struct cds_lfht_node nodes[500];
+    struct cds_lfht_iter it;
+
+    CHECK(t != NULL);
+    for (int i = 0; i < 500; i++) {
+        cds_lfht_node_init(&nodes[i]);
+        CHECK(cds_lfht_add_unique(t, (unsigned long)i, match, &nodes[i], &nodes[i]) == &nodes[i]);
+    }
+    for (int i = 0; i < 500; i++) {
+        cds_lfht_lookup(t, (unsigned long)i, match, &nodes[i], &it);
+        CHECK(cds_lfht_iter_get_node(&it) == &nodes[i]);
+        CHECK(cds_lfht_del(t, &nodes[i]) == 0);
+    }
+    CHECK(cds_lfht_destroy(t, NULL) == 0);
+}
+
+/* ---- sequential ---- */
+
+/* "Guests" without outside input, which leave a trace of who ran when. */
+#define TRACE_MAX 100000
+static u8 trace[TRACE_MAX]; /* plain: one thread at a time is INSIDE */
+static u32 ntrace;
+static u32 guest_mutex;     /* 0 free, 1 taken, 2 with waiters */
+static int guest_pipe[2];
+
+static void guest_block(Sim *s)
+{
+    CHECK(ntrace < TRACE_MAX);
+    trace[ntrace++] = (u8)s->id;
+    if (--s->cpu.quantum == 0) {
+        world_quantum_end(&s->t);
+    }
+    if (mt_load_relaxed(&s->cpu.pending) != 0) {
+        world_safepoint(&s->t);
+    }
+}
+
+static void guest_blocks(Sim *s, u64 n)
+{
+    while (n-- > 0) {
+        guest_block(s);
+    }
+}
+
+static void guest_lock(Sim *s)
+{
+    u32 state = 1;
+
+    if (guest_mutex == 0) { /* INSIDE, so this is atomic */
+        guest_mutex = 1;
+        return;
+    }
+    while (state != 0) {
+        state = guest_mutex;
+        guest_mutex = 2;
+        if (state != 0) {
+            world_leave(&s->t);
+            futex_wait(&guest_mutex, 2, -1);
+            world_enter(&s->t);
+            guest_block(s);
+        }
+    }
+}
+
+static void guest_unlock(Sim *s)
+{
+    bool waiters = guest_mutex == 2;
+
+    guest_mutex = 0;
+    if (waiters) {
+        world_leave(&s->t);
+        futex_wake(&guest_mutex, 1);
+        world_enter(&s->t);
+    }
+}
+
+/* Tokens go round through a pipe; a mutex is held across system calls and quanta. */
+static void guest_work(Sim *s)
+{
+    char c = 0;
+
+    for (int i = 0; i < 30; i++) {
+        guest_blocks(s, sim_random(s) % 40);
+        guest_lock(s);
+        guest_blocks(s, sim_random(s) % 20);
+        guest_unlock(s);
+        world_leave(&s->t);
+        CHECK(read(guest_pipe[0], &c, 1) == 1); /* blocks while all tokens are taken */
+        world_enter(&s->t);
+        guest_blocks(s, sim_random(s) % 30);
+        world_leave(&s->t);
+        CHECK(write(guest_pipe[1], &c, 1) == 1);
+        world_enter(&s->t);
+    }
+}
+
+static void *guest(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    world_enter(&s->t);
+    guest_work(s);
+    world_leave(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void run_guests(WorldConfig c)
+{
+    Sim *s[5];
+
+    begin(c);
+    CHECK(pipe(guest_pipe) == 0 && write(guest_pipe[1], "ab", 2) == 2);
+    world_enter(&self->t);
+    for (int i = 0; i < 5; i++) {
+        guest_blocks(self, 7);
+        world_leave(&self->t); /* the "clone" system call */
+        s[i] = start(i + 1, guest);
+        world_enter(&self->t);
+    }
+    for (int i = 0; i < 5; i++) {
+        guest_blocks(self, 20);
+        world_leave(&self->t);
+        finish(s[i]);
+        world_enter(&self->t);
+    }
+    CHECK(ntrace > 1000);
+    world_leave(&self->t);
+}
+
+static u64 trace_hash(u64 seed)
+{
+    int fds[2], status;
+    u64 h = 0xcbf29ce484222325ull;
+    pid_t pid;
+
+    assert_int_equal(pipe(fds), 0);
+    pid = fork();
+    if (pid == 0) {
+        alarm(60);
+        run_guests((WorldConfig){.fair = FAIR_YES, .quantum = 10, .seeded = true, .seed = seed});
+        for (u32 i = 0; i < ntrace; i++) {
+            h = (h ^ trace[i]) * 0x100000001b3ull;
+        }
+        _exit(write(fds[1], &h, sizeof(h)) == sizeof(h) ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(read(fds[0], &h, sizeof(h)), sizeof(h));
+    close(fds[0]);
+    close(fds[1]);
+    return h;
+}
+
+static void fair_guests(void)
+{
+    run_guests((WorldConfig){.fair = FAIR_YES, .quantum = 10});
+}
+
+static void unfair_guests(void)
+{
+    run_guests((WorldConfig){.fair = FAIR_NO, .quantum = 10});
+}
+
+/* Turns change only at quantum ends here: they must go round in order. */
+static void *take_turns(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    world_enter(&s->t);
+    mt_fetch_add(&progress, 1);
+    while (mt_load_relaxed(&progress) < 3) {
+        world_quantum_end(&s->t);
+    }
+    guest_blocks(s, 500);
+    world_leave(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void round_robin(void)
+{
+    Sim *s[3];
+    u32 i;
+
+    begin((WorldConfig){.fair = FAIR_YES, .quantum = 10});
+    for (i = 0; i < 3; i++) {
+        s[i] = start((int)i + 1, take_turns);
+    }
+    for (i = 0; i < 3; i++) {
+        finish(s[i]);
+    }
+    /* After the first turns, until the first of them ends: three different threads in a row. */
+    for (i = 200; i < 1000; i++) {
+        CHECK(trace[i] != trace[i - 10] && trace[i] != trace[i - 20] && trace[i] == trace[i - 30]);
+    }
+}
+
+/* A stop from OUTSIDE borrows the gate of one that spins INSIDE. */
+static void sequential_stop(void)
+{
+    Sim *s;
+
+    begin((WorldConfig){.fair = FAIR_YES, .quantum = 10});
+    s = start(1, spin);
+    wait_progress(1);
+    for (int i = 0; i < 20; i++) {
+        world_stop(&self->t);
+        CHECK((mt_load_acquire(&s->t.world_state) & 1) == 0);
+        world_synchronize(&self->t);
+        world_resume(&self->t);
+        world_synchronize(&self->t);
+    }
+    mt_store_relaxed(&quit, 1);
+    world_synchronize(&self->t);
+    finish(s);
+}
+
+static void test_seeded(void **state)
+{
+    u64 a = trace_hash(1), b = trace_hash(2);
+
+    assert_true(a != b);
+    for (int i = 0; i < 5; i++) {
+        assert_true(trace_hash(1) == a);
+        assert_true(trace_hash(2) == b);
+    }
+}
+
+#ifdef MT_DEBUG_BUILD
+static void test_lock_order(void **state)
+{
+    MtMutex inner = MT_MUTEX_INIT(RANK_LOG), outer = MT_MUTEX_INIT(RANK_SYS_OUTER);
+    int status;
+    pid_t pid;
+
+    mt_mutex_lock(&outer);
+    mt_mutex_lock(&inner);
+    mt_mutex_unlock(&outer); /* any order of release is fine */
+    mt_mutex_unlock(&inner);
+    assert_false(lockorder_holds(RANK_LOG));
+    pid = fork();
+    if (pid == 0) {
+        fclose(stderr);
+        mt_mutex_lock(&inner);
+        mt_mutex_lock(&outer);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+#endif
+
+#define CASE(fn)                           \
+    static void test_##fn(void **state)    \
+    {                                      \
+        in_child(fn);                      \
+    }
+CASE(enter_leave)
+CASE(nested_stop)
+CASE(stop_spinning)
+CASE(synchronize_spinning)
+CASE(synchronize_section)
+CASE(competing_stops)
+CASE(fork_stopped)
+CASE(vfork_died)
+CASE(table)
+CASE(fair_guests)
+CASE(unfair_guests)
+CASE(round_robin)
+CASE(sequential_stop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_enter_leave),
+        cmocka_unit_test(test_nested_stop),
+        cmocka_unit_test(test_stop_spinning),
+        cmocka_unit_test(test_synchronize_spinning),
+        cmocka_unit_test(test_synchronize_section),
+        cmocka_unit_test(test_competing_stops),
+        cmocka_unit_test(test_fork_stopped),
+        cmocka_unit_test(test_vfork_died),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_fair_guests),
+        cmocka_unit_test(test_unfair_guests),
+        cmocka_unit_test(test_round_robin),
+        cmocka_unit_test(test_sequential_stop),
+        cmocka_unit_test(test_seeded),
+#ifdef MT_DEBUG_BUILD
+        cmocka_unit_test(test_lock_order),
+#endif
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
