@@ -93,9 +93,6 @@ static void resolve(ExecTarget *target)
     if (target->is_setid) {
         mt_die(126, "%s: set-user-ID and set-group-ID programs can't be run under mtvg", name);
     }
-    /* As execve would name the process. */
-    const char *slash = strrchr(path, '/');
-    prctl(PR_SET_NAME, slash ? slash + 1 : path);
     free(path);
 }
 
