@@ -312,7 +312,12 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
             *step_over = !p->checked;
         }
     } else if (ours) {
+        /* Another thread was first; or the page's contents were dropped (madvise), which forgets the
+         * translations but leaves the host's protection. */
         ours = !p->valid || p->checked;
+        if (ours) {
+            allow_write_locked(p);
+        }
     }
     pthread_mutex_unlock(&page_lock);
     aspace_unlock();

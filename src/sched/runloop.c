@@ -250,7 +250,7 @@ static bool fault_hook(Thread *t, PendingSignal *p)
     const u64 write_to_present = 3;
     bool step = false;
 
-    if ((p->err & write_to_present) != write_to_present ||
+    if (p->info.si_code != SEGV_ACCERR || (p->err & write_to_present) != write_to_present ||
         !smc_write_fault((GuestAddr)p->info.si_addr, mt_cpu.rip, &step)) {
         return false;
     }
