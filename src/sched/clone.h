@@ -14,9 +14,14 @@ Thread *thread_start(bool is_main);
  * thread: robust futexes, CLEARTID. If it was the last thread the end-of-run reports are made. */
 void thread_end(Thread *t);
 
-/* clone with CLONE_VM but neither CLONE_THREAD nor CLONE_VFORK. */
-i64 sched_clone_process(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls,
-                        int exit_signal);
+/* Writes and wakes the CLONE_CHILD_CLEARTID word. */
+void thread_clear_tid(Thread *t);
+
+/* A child that shares the caller's memory, as sched_vfork(); in the child's memory, which is the
+ * caller's, its pid is stored to *pid_out, *done set to 1 and woken as soon as it runs (if not NULL).
+ * Returns, when the child is gone or has exec'ed, its pid; or -errno. */
+i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal,
+                  i64 *pid_out, u32 *done);
 
 /* Reports at the end of the run, once for the process. */
 void process_finish(Thread *t);

@@ -63,7 +63,7 @@ static FastCall fast_syscall(Thread *t)
         t->slow_call = false;
         return FAST_SLOW;
     }
-    if (t->syscall_slowly || !is_simple(nr, a) || !world_leave_fast(t)) {
+    if (!is_simple(nr, a) || !world_leave_fast(t)) {
         return FAST_SLOW;
     }
     r = sys_window(nr, a, &c->pending);

@@ -5,14 +5,17 @@
  * vfork: the child runs in the parent's memory, on the parent's Thread object and TLS (the parent
  *        sleeps in the kernel meanwhile), but on another host stack. What the child changes of the
  *        Thread and of the dispositions is put back when the parent goes on.
+ *        A child with CLONE_VM but without CLONE_VFORK gets a lender thread as its "parent".
  * Locking: order: world (stopped), aspace_lock, then libc's own (fork(3) takes them). */
 #include "sched/clone.h"
 
+#include "base/futex.h"
 #include "base/log.h"
 #include "base/safe.h"
 #include "base/stats.h"
 #include "guest/aspace.h"
 #include "jit/cache.h"
+#include "sched/robust.h"
 #include "sched/runloop.h"
 #include "sched/tool_events.h"
 #include "sched/world.h"
@@ -35,6 +38,8 @@ typedef struct ChildArgs {
     Thread *t;
     u64 flags, ptid, ctid, stack, tls;
     int cache_fd; /* fork: the child's code cache */
+    i64 *pid_out; /* vfork_process() */
+    u32 *done;
 } ChildArgs;
 
 static void write_tid(u64 addr, pid_t tid)
@@ -99,7 +104,7 @@ static i64 host_fork(u64 flags, int exit_signal)
 
 i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
 {
-    ChildArgs a = {t, flags, ptid, ctid, stack, tls, -1};
+    ChildArgs a = {t, flags, ptid, ctid, stack, tls, -1, NULL, NULL};
     i64 pid;
 
     world_stop(t);
@@ -136,6 +141,14 @@ _Noreturn void vfork_child_main(ChildArgs *a)
 
     child_state(a);
     t->is_vfork_child = true;
+    if (a->flags & CLONE_PARENT_SETTID) {
+        write_tid(a->ptid, t->tid);
+    }
+    if (a->done != NULL) {
+        *a->pid_out = t->tid;
+        __atomic_store_n(a->done, 1, __ATOMIC_RELEASE);
+        futex_wake(a->done, 1);
+    }
     signal_vfork_child(t);
     t->in_syscall = true;
     mt_cpu.gpr[MT_RAX] = 0;
@@ -143,6 +156,8 @@ _Noreturn void vfork_child_main(ChildArgs *a)
     mt_cpu.gpr[MT_R11] = mt_cpu.rflags;
     run_loop(t);
     /* exit(2): the one thread of this process. */
+    robust_exit(t);
+    thread_clear_tid(t);
     sys_raw(SYS_exit_group, (u64)t->exit_code, 0, 0, 0, 0, 0);
     __builtin_unreachable();
 }
@@ -201,9 +216,10 @@ static void restore_parent(Thread *t, ParentState *s)
     free(s);
 }
 
-i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
+i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal,
+                  i64 *pid_out, u32 *done)
 {
-    ChildArgs a = {t, flags, ptid, ctid, stack, tls, -1};
+    ChildArgs a = {t, flags, ptid, ctid, stack, tls, -1, pid_out, done};
     u64 host_flags = (flags & ~(u64)(CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID |
                                      CLONE_CHILD_CLEARTID | CLONE_SIGHAND | CLONE_CLEAR_SIGHAND)) |
                      CLONE_VM | CLONE_VFORK | (u64)exit_signal;
@@ -225,19 +241,12 @@ i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, in
     restore_parent(t, s);
     munmap(host_stack, MT_VFORK_STACK);
     STAT_INC(FORKS);
-    if (pid > 0 && (flags & CLONE_PARENT_SETTID)) {
-        write_tid(ptid, (pid_t)pid);
-    }
     return pid;
 }
 
-i64 sched_clone_process(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls,
-                        int exit_signal)
+i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
 {
-    /* A process that shares memory and runs at the same time as its parent: it would need a
-     * runtime state of its own in the shared memory. */
-    mt_umsg("clone with CLONE_VM, without CLONE_THREAD and CLONE_VFORK is not supported");
-    return -EINVAL;
+    return vfork_process(t, flags, ptid, ctid, stack, tls, exit_signal, NULL, NULL);
 }
 
 _Noreturn void sched_exit_group(Thread *t, int code)

@@ -204,7 +204,6 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
 
     switch (act) {
     case ACT_SYSCALL:
-        t->syscall_slowly = false;
         sys_dispatch(t);
         break;
     case ACT_EMULATE:

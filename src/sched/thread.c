@@ -35,6 +35,9 @@
 /* What a new thread gets from its parent. */
 typedef struct StartArgs {
     u32 ready; /* atomic: 1 once the parent has stored the child's number */
+    int exit_signal;   /* clone_process() only: the host's flags, the result */
+    i64 result;
+    u32 done;          /* atomic: 1 once `result` is there */
     u64 flags, ptid, ctid, tls, stack;
     u64 gpr[MT_NGPR];
     u64 rip, rflags, fs_base, gs_base;
@@ -73,7 +76,7 @@ Thread *thread_start(bool is_main)
     return t;
 }
 
-static void clear_tid(Thread *t)
+void thread_clear_tid(Thread *t)
 {
     u32 zero = 0;
 
@@ -96,23 +99,33 @@ void process_finish(Thread *t)
     log_close();
 }
 
+/* The runtime's own part of a thread's end. */
+static void thread_free(Thread *t, bool of_guest)
+{
+    world_enter(t);
+    cache_thread_exit();
+    world_leave(t);
+    if (of_guest) {
+        robust_exit(t);
+    }
+    world_detach(t);
+    stats_thread_exit();
+    if (of_guest) {
+        thread_clear_tid(t);
+    }
+    signal_thread_fini(t);
+    cpu_thread_fini();
+    mt_cpu.thread = NULL;
+    free(t);
+}
+
 void thread_end(Thread *t)
 {
     if (world_thread_count() == 1) {
         process_finish(t);
     }
     tool_thread_end(t);
-    world_enter(t);
-    cache_thread_exit();
-    world_leave(t);
-    robust_exit(t);
-    world_detach(t);
-    stats_thread_exit();
-    clear_tid(t);
-    signal_thread_fini(t);
-    cpu_thread_fini();
-    mt_cpu.thread = NULL;
-    free(t);
+    thread_free(t, true);
 }
 
 static void store_tid(u64 addr, pid_t tid)
@@ -208,31 +221,91 @@ static pid_t tid_of(pthread_t th)
     return ~((i32)clock >> 3);
 }
 
+/* Starts the host thread. The child is given `s` to free. 0 or -errno. */
+static int start_host_thread(Thread *t, void *(*fn)(void *), StartArgs *s, pthread_t *th)
+{
+    pthread_attr_t attr;
+    int r;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, MT_HOST_STACK);
+    /* The new thread begins with everything blocked. */
+    signal_block_all();
+    r = pthread_create(th, &attr, fn, s);
+    signal_set_mask(t, t->sigmask);
+    pthread_attr_destroy(&attr);
+    return -r;
+}
+
+/* A process that shares its parent's memory and runs at the same time: a host thread of the parent
+ * lends it TLS and Thread object, and sleeps in a vfork until it has exec'ed or exited. */
+static void *lender_main(void *arg)
+{
+    StartArgs *s = arg;
+    Thread *t = thread_start(false);
+    u64 flags = s->flags, ptid = s->ptid, ctid = s->ctid, tls = s->tls;
+    int exit_signal = s->exit_signal;
+    i64 pid;
+
+    MT_ASSERT(t != NULL);
+    take_state(s);
+    t->sigmask = s->sigmask;
+    pid = vfork_process(t, flags, ptid, ctid, s->stack, tls, exit_signal, &s->result, &s->done);
+    if (pid < 0) {
+        s->result = pid;
+        __atomic_store_n(&s->done, 1, __ATOMIC_RELEASE);
+        futex_wake(&s->done, 1);
+    }
+    wait_for_parent(s);
+    free(s);
+    thread_free(t, false);
+    return NULL;
+}
+
+static i64 clone_process(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls,
+                         int exit_signal)
+{
+    StartArgs *s = make_args(t, flags, stack, ptid, ctid, tls);
+    pthread_t th;
+    i64 pid;
+    int r;
+
+    if (s == NULL) {
+        return -ENOMEM;
+    }
+    s->exit_signal = exit_signal;
+    r = start_host_thread(t, lender_main, s, &th);
+    if (r != 0) {
+        free(s);
+        return r;
+    }
+    while (__atomic_load_n(&s->done, __ATOMIC_ACQUIRE) == 0) {
+        futex_wait(&s->done, 0, -1);
+    }
+    pid = s->result;
+    pthread_detach(th);
+    tell_child(s);
+    return pid;
+}
+
 i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, int exit_signal)
 {
     StartArgs *s;
-    pthread_attr_t attr;
     pthread_t th;
     pid_t tid;
     int r;
 
     if (!(flags & CLONE_THREAD)) {
-        return sched_clone_process(t, flags, stack, ptid, ctid, tls, exit_signal);
+        return clone_process(t, flags, stack, ptid, ctid, tls, exit_signal);
     }
     s = make_args(t, flags, stack, ptid, ctid, tls);
     if (s == NULL) {
         return -ENOMEM;
     }
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, MT_HOST_STACK);
-    /* The new thread begins with everything blocked, and can't be gone before we know its number. */
-    signal_block_all();
-    r = pthread_create(&th, &attr, thread_main, s);
-    signal_set_mask(t, t->sigmask);
-    pthread_attr_destroy(&attr);
+    r = start_host_thread(t, thread_main, s, &th);
     if (r != 0) {
         free(s);
-        return -r;
+        return r;
     }
     tid = tid_of(th);
     if (flags & CLONE_PARENT_SETTID) {

@@ -58,7 +58,6 @@ typedef struct Thread {
     bool step_over;         /* run the next instruction in a private translation */
     bool exiting;           /* the run loop ends */
     int exit_code;
-    bool syscall_slowly;    /* the next call needs the slow path */
     bool in_syscall;        /* rip is behind a system call that has just been done */
     i64 syscall_nr;
     bool slow_call;         /* the next system call is not for the fast path */
