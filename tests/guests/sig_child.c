@@ -42,11 +42,13 @@ static pid_t start(void (*f)(int), int arg)
     if (pid == 0) {
         struct rlimit none = {0, 0};
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setpgid(0, 0); /* an orphaned process group would ignore SIGTSTP */
         setrlimit(RLIMIT_CORE, &none);
         f(arg);
         _exit(0);
     }
     CHECK(pid > 0);
+    setpgid(pid, pid);
     return pid;
 }
 
