@@ -146,7 +146,7 @@ void sig_default_die(Thread *t, const PendingSignal *p)
     } else {
         snprintf(name, sizeof(name), "SIGRT%d", sig - FIRST_REALTIME);
     }
-    mt_umsg(" ");
+    mt_umsg("%s", "");
     mt_umsg("Process terminating with default action of signal %d (%s)%s", sig, name,
             dumps_core(sig) ? ": dumping core" : "");
     print_cause(p);
