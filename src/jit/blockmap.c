@@ -185,15 +185,26 @@ static void unlink_outgoing(Block *b)
     }
 }
 
+/* The slot of the second table; entry.S computes the same. */
+__attribute__((target("crc32"))) static u64 *ibt2_slot(GuestAddr pc)
+{
+    return &mt_cache.ibt2[__builtin_ia32_crc32di(0, pc) & (MT_IBT_SIZE - 1)];
+}
+
+static void slot_remove(u64 *slot, u64 own, u64 empty)
+{
+    __atomic_compare_exchange_n(slot, &own, empty, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
 static void ibt_remove(Block *b)
 {
     CacheOff ind = __atomic_load_n(&b->ind, __ATOMIC_SEQ_CST);
-    u64 own = cache_exec_addr(ind);
 
     if (ind != 0) {
-        __atomic_compare_exchange_n(&mt_cache.ibt_write[b->pc & (MT_IBT_SIZE - 1)], &own,
-                                    mt_cache.glue_ib_miss, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_RELAXED);
+        slot_remove(ibt_slot(b->pc), cache_exec_addr(ind), mt_cache.glue_ib_miss);
+        if (mt_cache.ibt2 != NULL) {
+            slot_remove(ibt2_slot(b->pc), cache_exec_addr(ind), 0);
+        }
     }
 }
 
@@ -217,17 +228,16 @@ static CacheOff make_thunk(Block *b)
     CacheOff at = cache_take_thunk(MT_IND_BYTES, b->self);
     Emit e;
 
-    if (at != 0) {
-        e.w = cache_write_ptr(at);
-        e.x = cache_exec_addr(at);
-        lower_ind_entry(&e, b->pc, cache_exec_addr(b->host));
+    if (at == 0) {
+        return 0;
     }
-    return at;
+    e.w = cache_write_ptr(at);
+    e.x = cache_exec_addr(at);
+    return lower_ind_entry(&e, b->pc, cache_exec_addr(b->host));
 }
 
 bool ibt_publish(Block *b)
 {
-    u64 *slot = &mt_cache.ibt_write[b->pc & (MT_IBT_SIZE - 1)];
     CacheOff none = 0, at = __atomic_load_n(&b->ind, __ATOMIC_ACQUIRE);
 
     if (at == 0) {
@@ -241,7 +251,10 @@ bool ibt_publish(Block *b)
             at = none;
         }
     }
-    __atomic_store_n(slot, cache_exec_addr(at), __ATOMIC_SEQ_CST);
+    __atomic_store_n(ibt_slot(b->pc), cache_exec_addr(at), __ATOMIC_SEQ_CST);
+    if (mt_cache.ibt2 != NULL) {
+        __atomic_store_n(ibt2_slot(b->pc), cache_exec_addr(at), __ATOMIC_SEQ_CST);
+    }
     /* Dekker with blockmap_unlink(): it has seen our entry, or we see that it is dead. */
     if (is_dead(b)) {
         ibt_remove(b);

@@ -32,7 +32,7 @@ bool ibt_publish(Block *b);
  * slot[1], restores rcx from slot[0]. */
 static inline u64 ibt_lookup(GuestAddr pc)
 {
-    return __atomic_load_n(&mt_cache.ibt_write[pc & (MT_IBT_SIZE - 1)], __ATOMIC_RELAXED);
+    return __atomic_load_n(ibt_slot(pc), __ATOMIC_RELAXED);
 }
 
 #endif

@@ -67,39 +67,61 @@ static u64 glue_jump(const void *target)
     return addr;
 }
 
+static void ibt_clear(void)
+{
+    for (u32 i = 0; i < MT_IBT_SIZE; i++) {
+        mt_cache.ibt[i] = mt_cache.glue_ib_miss;
+    }
+    if (mt_cache.ibt2 != NULL) {
+        madvise(mt_cache.ibt2, MT_IBT_SIZE * 8, MADV_DONTNEED);
+    }
+}
+
 static void glue_init(void)
 {
-    glue_at = MT_IBT_SIZE * 8;
+    glue_at = MT_IBT_BYTES;
     mt_cache.glue_direct = glue_jump(exit_direct);
-    mt_cache.glue_ib_miss = glue_jump(exit_ib_miss);
+    mt_cache.glue_ib_exit = glue_jump(exit_ib_miss);
+    mt_cache.glue_ib_miss = mt_cache.ibt2 != NULL ? glue_jump(ib_probe_begin) : mt_cache.glue_ib_exit;
     mt_cache.glue_syscall = glue_jump(exit_syscall);
     mt_cache.glue_emulate = glue_jump(exit_emulate);
     mt_cache.glue_quantum = glue_jump(exit_quantum);
     mt_cache.glue_gs = glue_jump(exit_gs);
-    for (u32 i = 0; i < MT_IBT_SIZE; i++) {
-        mt_cache.ibt_write[i] = mt_cache.glue_ib_miss;
-    }
+    ibt_clear();
 }
 
 static int map_views(int fd, void *write_at)
 {
-    void *w = mmap(write_at, mt_cache.size, PROT_READ | PROT_WRITE,
+    void *w = mmap(write_at, mt_cache.size - MT_IBT_BYTES, PROT_READ | PROT_WRITE,
                    MAP_SHARED | (write_at ? MAP_FIXED : 0), fd, 0);
 
     if (w == MAP_FAILED) {
         return -errno;
     }
-    mt_cache.write = w;
-    mt_cache.ibt_write = w;
+    mt_cache.write = (u8 *)w - MT_IBT_BYTES;
     return 0;
 }
 
 static int map_exec_view(int fd)
 {
-    void *x = mmap((void *)mt_cache.exec, mt_cache.size, PROT_READ | PROT_EXEC,
-                   MAP_SHARED | MAP_FIXED, fd, 0);
+    void *x = mmap((void *)(mt_cache.exec + MT_IBT_BYTES), mt_cache.size - MT_IBT_BYTES,
+                   PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
 
     return x == MAP_FAILED ? -errno : 0;
+}
+
+/* Private memory: a fork's child gets its copy from the kernel. */
+static int map_tables(void)
+{
+    void *p = mmap((void *)mt_cache.exec, MT_IBT_BYTES, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+    if (p == MAP_FAILED) {
+        return -errno;
+    }
+    mt_cache.ibt = p;
+    mt_cache.ibt2 = __builtin_cpu_supports("sse4.2") ? mt_cache.ibt + MT_IBT_SIZE : NULL;
+    return 0;
 }
 
 static int new_memfd(void)
@@ -109,7 +131,7 @@ static int new_memfd(void)
     if (fd < 0) {
         return -errno;
     }
-    if (ftruncate(fd, (off_t)mt_cache.size) != 0) {
+    if (ftruncate(fd, (off_t)(mt_cache.size - MT_IBT_BYTES)) != 0) {
         int e = errno;
 
         close(fd);
@@ -148,7 +170,7 @@ static u32 choose_chunk_size(u64 code)
 
 int cache_init(void)
 {
-    u64 head = MT_IBT_SIZE * 8 + MT_GLUE_BYTES;
+    u64 head = MT_IBT_BYTES + MT_GLUE_BYTES;
     int fd, r;
 
     mt_cache.exec = mt_layout.cache_base;
@@ -164,7 +186,10 @@ int cache_init(void)
     if (fd < 0) {
         return fd;
     }
-    r = map_views(fd, NULL);
+    r = map_tables();
+    if (r == 0) {
+        r = map_views(fd, NULL);
+    }
     if (r == 0) {
         r = map_exec_view(fd);
     }
@@ -344,9 +369,7 @@ void cache_flush_world(void)
     mt_cache.generation++;
     pool_init();
     pthread_mutex_unlock(&pool_lock);
-    for (u32 i = 0; i < MT_IBT_SIZE; i++) {
-        mt_cache.ibt_write[i] = mt_cache.glue_ib_miss;
-    }
+    ibt_clear();
 }
 
 void cache_thread_exit(void)
@@ -365,7 +388,7 @@ void cache_thread_exit(void)
 static int write_range(int fd, CacheOff lo, CacheOff hi)
 {
     while (lo < hi) {
-        ssize_t n = pwrite(fd, mt_cache.write + lo, hi - lo, lo);
+        ssize_t n = pwrite(fd, mt_cache.write + lo, hi - lo, lo - MT_IBT_BYTES);
 
         if (n <= 0) {
             return n == 0 ? -EIO : -errno;
@@ -378,7 +401,7 @@ static int write_range(int fd, CacheOff lo, CacheOff hi)
 int cache_before_fork(void)
 {
     int fd = new_memfd();
-    int r = fd < 0 ? fd : write_range(fd, 0, mt_cache.code_lo);
+    int r = fd < 0 ? fd : write_range(fd, MT_IBT_BYTES, mt_cache.code_lo);
 
     for (u32 i = 0; r == 0 && i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
@@ -401,7 +424,7 @@ void cache_after_fork_parent(int fd)
 
 int cache_after_fork_child(int fd)
 {
-    int r = map_views(fd, mt_cache.write);
+    int r = map_views(fd, mt_cache.write + MT_IBT_BYTES);
 
     if (r == 0) {
         r = map_exec_view(fd);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * cache.h -- the code cache: memory for translated code, and the table for indirect branches.
- * One memfd is mapped twice: an executable, read-only view below 2 GiB (D2), and a writable view
- * anywhere. An offset into the cache (CacheOff) names a byte in both. */
+ * The cache is one range below 2 GiB (D2). At its start lie the two tables for indirect branches,
+ * ordinary private memory; the rest is a memfd mapped twice: an executable, read-only view there, and
+ * a writable view anywhere. An offset into the cache (CacheOff) names a byte in both views. */
 #ifndef MT_CACHE_H
 #define MT_CACHE_H
 
@@ -9,8 +10,11 @@
 
 typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 
-#define MT_IBT_BITS 16
-#define MT_IBT_SIZE (1u << MT_IBT_BITS)
+/* Indirect branches look in the first table, by the low 16 bits of the target; a miss looks in the
+ * second (entry.S), by 16 bits of its CRC, so that two targets which collide in one hardly ever do in
+ * the other. */
+#define MT_IBT_SIZE 65536u
+#define MT_IBT_BYTES (2u * MT_IBT_SIZE * 8)
 
 typedef enum ChunkKind {
     CHUNK_FREE,
@@ -20,16 +24,16 @@ typedef enum ChunkKind {
 
 typedef struct Cache {
     /* immutable after cache_init() */
-    u64 exec;  /* address of the executable view (< 2 GiB) */
-    u8 *write; /* the writable view */
-    u64 size;  /* bytes of the whole mapping */
-    u64 *ibt_write; /* the indirect-branch table, writable view: executable address of an indirect
-                       entry, or of the miss stub */
+    u64 exec;  /* address of the range (< 2 GiB); executable from MT_IBT_BYTES on */
+    u8 *write; /* what to add an offset >= MT_IBT_BYTES to for the writable view */
+    u64 size;  /* bytes of the whole range */
+    u64 *ibt;  /* first table: address of an indirect entry, or of the miss stub */
+    u64 *ibt2; /* second table: the same, or 0; NULL: the processor has no CRC32 */
     CacheOff code_lo; /* first chunk */
     u32 chunk_size;
     u32 nchunks;
     /* addresses (executable view) of the glue */
-    u64 glue_direct, glue_ib_miss, glue_syscall, glue_emulate, glue_quantum, glue_gs;
+    u64 glue_direct, glue_ib_miss, glue_ib_exit, glue_syscall, glue_emulate, glue_quantum, glue_gs;
     int fd;
     /* changed by cache_flush_world() only */
     u32 generation;
@@ -94,6 +98,12 @@ static inline u8 *cache_write_ptr(CacheOff o)
 static inline bool cache_contains(u64 host_pc)
 {
     return host_pc - mt_cache.exec < mt_cache.size;
+}
+
+/* The slot of the first table for a guest address. */
+static inline u64 *ibt_slot(GuestAddr pc)
+{
+    return &mt_cache.ibt[pc & (MT_IBT_SIZE - 1)];
 }
 
 static inline CacheOff cache_off(u64 host_pc)

@@ -13,4 +13,6 @@
 #define CPU_HOST_RSP 232
 #define CPU_PENDING 240
 
+#define MT_CACHE_IBT2 32 /* offset of Cache.ibt2 */
+
 #endif

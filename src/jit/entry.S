@@ -108,6 +108,37 @@ leave:
     pop %rbp
     ret
 
+/* The second look-up of an indirect branch. Slot[0]: the guest's rcx, slot[1]: the target, rcx: free.
+ * The entry found has its guest address in the 8 bytes before it. The flags are the guest's
+ * throughout: only mov, movz, crc32, not, lea and jrcxz are used.
+ * Signals: recover.c (apply_ib_probe) relies on the two labels behind the spills. */
+    .globl ib_probe_begin, ib_probe_rax, ib_probe_rdx, ib_probe_end
+ib_probe_begin:
+    mov %rax, CPU(CPU_SLOT + 32)
+ib_probe_rax:
+    mov %rdx, CPU(CPU_SLOT + 40)
+ib_probe_rdx:
+    mov CPU(CPU_SLOT + 8), %rdx
+    mov mt_cache+MT_CACHE_IBT2(%rip), %rcx
+    mov $0, %eax
+    crc32q %rdx, %rax
+    movzwl %ax, %eax
+    mov (%rcx,%rax,8), %rax
+    mov %rax, %rcx
+    jrcxz 1f
+    mov -8(%rax), %rcx
+    not %rcx
+    lea 1(%rcx,%rdx), %rcx
+    mov %rax, CPU(CPU_SLOT + 48)
+    jrcxz 2f
+1:  mov CPU(CPU_SLOT + 40), %rdx
+    mov CPU(CPU_SLOT + 32), %rax
+    jmp exit_ib_miss
+2:  mov CPU(CPU_SLOT + 40), %rdx
+    mov CPU(CPU_SLOT + 32), %rax
+    jmp *CPU(CPU_SLOT + 48)
+ib_probe_end:
+
 /* From recover_leave_cache(): mt_cpu is complete, rsp = host_rsp, flags are clean. */
     .globl exit_signal
 exit_signal:

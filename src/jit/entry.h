@@ -15,6 +15,9 @@ extern const char cache_entering_begin[], cache_entering_end[], cache_enter_abor
 /* Where the glue in the cache jumps to, by exit reason. */
 extern const char exit_direct[], exit_ib_miss[], exit_syscall[], exit_emulate[], exit_quantum[],
     exit_gs[];
+/* The second look-up of an indirect branch, which goes on in translated code if it succeeds; guest
+ * registers may be in slots there (recover.c). */
+extern const char ib_probe_begin[], ib_probe_rax[], ib_probe_rdx[], ib_probe_end[];
 /* Where a host signal handler that recovered the state sends the thread. */
 extern const char exit_signal[];
 #endif

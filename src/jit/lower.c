@@ -399,11 +399,15 @@ static void lower_indirect(Lower *l, const Insn *in)
 }
 
 /* Guest address below 2 GiB:
- *     mov slot[1], %rcx; lea -pc(%rcx), %rcx; jrcxz 1f; jmp miss; 1: mov slot[0], %rcx
+ *     .quad pc; entry: mov slot[1], %rcx; lea -pc(%rcx), %rcx; jrcxz 1f; jmp miss; 1: mov slot[0], %rcx
  * Otherwise %rdx, spilled to slot[2], holds -pc.
  * LIVE: rcx in slot[0], target in slot[1]; all else the guest's. */
-void lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
+CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
 {
+    CacheOff entry;
+
+    emit_u64(e, pc);
+    entry = (CacheOff)(e->x - mt_cache.exec);
     emit_fs_load(e, MT_RCX, SLOT(1));
     if (low_address(pc)) {
         emit_bytes(e, "\x48\x8d\x89", 3);
@@ -421,6 +425,7 @@ void lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
     if (body != 0) {
         emit_jmp(e, body);
     }
+    return entry;
 }
 
 /* --- blocks ----------------------------------------------------------------------------------- */
@@ -464,8 +469,7 @@ void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum)
     l->full = false;
     l->ind = 0;
     if (inline_ind) {
-        l->ind = l->start;
-        lower_ind_entry(&l->e, pc, 0);
+        l->ind = lower_ind_entry(&l->e, pc, 0);
     }
     l->host = here(l);
     if (quantum) {

@@ -53,9 +53,10 @@ void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target);
 #define MT_CHECKED_BYTES 48
 void lower_check_bytes(Lower *l, const u8 *bytes, u32 n);
 
-/* Writes an indirect entry that checks slot[1] against pc and then goes to `body` (0: falls
- * through). At most MT_IND_BYTES. Used for thunks as well. */
-#define MT_IND_BYTES 80
-void lower_ind_entry(Emit *e, GuestAddr pc, u64 body);
+/* Writes an indirect entry: pc as data (for the second look-up, entry.S), then code that checks
+ * slot[1] against pc and goes to `body` (0: falls through). At most MT_IND_BYTES. Used for thunks as
+ * well. Returns where the code begins. */
+#define MT_IND_BYTES 96
+CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body);
 
 #endif

@@ -6,6 +6,7 @@
 
 #define GOTO_REL 0xff
 #define GOTO_ABS 0xfe
+#define SPILLS 0xfd
 
 void pcmap_plain(PcMap *m, u32 glen, u32 hlen)
 {
@@ -46,6 +47,20 @@ void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to)
         memcpy(m->bytes + m->len, &to, 8);
         m->len += 8;
     }
+}
+
+void pcmap_spills(PcMap *m, u32 hlen, u32 mask)
+{
+    u8 *p = m->bytes + m->len;
+
+    MT_DCHECK(hlen > 0 && hlen <= 0xffff);
+    p[0] = 0;
+    p[1] = SPILLS;
+    p[2] = (u8)hlen;
+    p[3] = (u8)(hlen >> 8);
+    p[4] = (u8)mask;
+    p[5] = (u8)(mask >> 8);
+    m->len += 6;
 }
 
 static u64 load(const u8 *p, u32 n)
@@ -110,7 +125,7 @@ bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out)
         out->insn_index = index;
         if (hlen != 0) {
             if (off < hlen) {
-                *out = (PcState){pc, PC_SAME, 0, index};
+                *out = (PcState){pc, PC_SAME, 0, 0, index};
                 return true;
             }
             at++;
@@ -122,6 +137,13 @@ bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out)
             pc = load(rec + 2, 8);
             at += 10;
             continue;
+        } else if (rec[1] == SPILLS) {
+            hlen = (u32)load(rec + 2, 2);
+            if (off < hlen) {
+                *out = (PcState){pc, PC_SPILLS, 0, (u16)load(rec + 4, 2), index};
+                return true;
+            }
+            at += 6;
         } else {
             if (find_step(rec, pc, off, out)) {
                 return true;
@@ -133,6 +155,6 @@ bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out)
         index += glen != 0;
     }
     /* Right behind the last instruction (a trap there): the next guest instruction. */
-    *out = (PcState){pc, PC_SAME, 0, index};
+    *out = (PcState){pc, PC_SAME, 0, 0, index};
     return off == 0;
 }

@@ -7,7 +7,10 @@
  *                                    right before that host instruction (kind | register << 4);
  *                                    behind the steps 8 bytes of target if any kind is PC_BRANCH
  *   0, 0xff, i32                     the guest goes on at pc + i32 (a jump that was followed)
- *   0, 0xfe, u64                     the guest goes on at this address */
+ *   0, 0xfe, u64                     the guest goes on at this address
+ *   0, 0xfd, u16 hlen, u16 mask      hlen bytes of a tool's code before the next instruction, all along
+ *                                    which the registers of the mask are in mt_cpu.spill, in
+ *                                    ascending order */
 #ifndef MT_PCMAP_H
 #define MT_PCMAP_H
 
@@ -22,6 +25,7 @@ typedef enum PcKind {
     PC_TGT_SLOT,  /* same, the target is in slot[1] */
     PC_BRANCH,    /* a branch to the record's target has been done, all exact */
     PC_SPILL_RCX, /* before the instruction, rcx is in slot[0] */
+    PC_SPILLS,    /* before the instruction, the registers of .mask are in spill[] */
 } PcKind;
 
 typedef struct PcStep {
@@ -40,6 +44,7 @@ void pcmap_plain(PcMap *m, u32 glen, u32 hlen);
 /* n <= 16; target: for PC_BRANCH steps. */
 void pcmap_steps(PcMap *m, u32 glen, const PcStep *steps, u32 n, GuestAddr target);
 void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to);
+void pcmap_spills(PcMap *m, u32 hlen, u32 mask);
 static inline bool pcmap_room(const PcMap *m)
 {
     return m->len + 64 < MT_PCMAP_MAX;
@@ -49,7 +54,8 @@ typedef struct PcState {
     GuestAddr pc; /* of the instruction, or behind it, or the target, as the kind says */
     u8 kind;
     u8 reg;
-    u32 insn_index;
+    u16 mask; /* PC_SPILLS */
+    u32 insn_index; /* how many instructions that have code of their own are before this one */
 } PcState;
 
 /* The state at `off` bytes from the code that the map describes, for a block that begins at guest pc.

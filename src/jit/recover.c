@@ -18,6 +18,7 @@ _Static_assert(offsetof(CpuState, slot) == CPU_SLOT, "cpu_offsets.h");
 _Static_assert(offsetof(CpuState, exit_arg) == CPU_EXIT_ARG, "cpu_offsets.h");
 _Static_assert(offsetof(CpuState, host_rsp) == CPU_HOST_RSP, "cpu_offsets.h");
 _Static_assert(offsetof(CpuState, pending) == CPU_PENDING, "cpu_offsets.h");
+_Static_assert(offsetof(Cache, ibt2) == MT_CACHE_IBT2, "cpu_offsets.h");
 
 #define HOST_FLAGS_CLEAR 0x44500u /* AC, NT, DF, TF */
 
@@ -32,6 +33,9 @@ HostWhere recover_where(u64 pc)
     }
     if (pc >= (u64)sys_window_begin && pc <= (u64)sys_window_insn) {
         return WHERE_SYSCALL;
+    }
+    if (pc >= (u64)ib_probe_begin && pc < (u64)ib_probe_end) {
+        return WHERE_CACHE;
     }
     if (!cache_contains(pc)) {
         return WHERE_RUNTIME;
@@ -92,6 +96,20 @@ static void copy_registers(const greg_t *g)
     mt_cpu.rflags = (u64)g[REG_EFL];
 }
 
+/* In the second look-up of an indirect branch: as in an indirect entry; rax and rdx are in slot[4] and
+ * slot[5] from their spills on. */
+static void apply_ib_probe(u64 pc)
+{
+    mt_cpu.rip = mt_cpu.slot[1];
+    mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+    if (pc >= (u64)ib_probe_rax) {
+        mt_cpu.gpr[MT_RAX] = mt_cpu.slot[4];
+    }
+    if (pc >= (u64)ib_probe_rdx) {
+        mt_cpu.gpr[MT_RDX] = mt_cpu.slot[5];
+    }
+}
+
 static void resume_at(ucontext_t *uc, const char *label)
 {
     uc->uc_mcontext.gregs[REG_RIP] = (greg_t)label;
@@ -109,10 +127,12 @@ void recover_leave_cache(ucontext_t *uc)
     PcState s;
 
     copy_registers(uc->uc_mcontext.gregs);
-    if (kind == CHUNK_THUNKS) {
+    if (!cache_contains(pc)) {
+        apply_ib_probe(pc);
+    } else if (kind == CHUNK_THUNKS) {
         apply_ind_entry(b, off - b->ind);
     } else if (off < b->host) {
-        apply_ind_entry(b, off - b->host_start);
+        apply_ind_entry(b, off - b->ind);
     } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - b->host, &s)) {
         apply_state(&s);
     } else {
