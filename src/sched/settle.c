@@ -88,7 +88,7 @@ static bool look(Sample *s, u64 waited)
     const char *state = n > 0 ? strstr(buf, "\nState:\t") : NULL;
 
     if (s->tid == 0) {
-        return false; /* attached by its creator, not yet running */
+        return false; /* attached by its creator, and not yet running */
     }
     if (n == -ENOENT || n == -ESRCH) {
         return true; /* gone */
@@ -159,7 +159,7 @@ static bool still_away(void)
 
 static bool settled(u64 waited)
 {
-    if (!collect()) {
+    if (threadlist_in_transit() || !collect()) {
         return false;
     }
     for (u32 i = 0; i < nsamples; i++) {
@@ -174,7 +174,7 @@ static bool settled(u64 waited)
             return false;
         }
     }
-    return still_away();
+    return still_away() && !threadlist_in_transit();
 }
 
 void settle_wait(void)
@@ -182,7 +182,7 @@ void settle_wait(void)
     u64 start;
     long pause = 10000;
 
-    if (world_thread_count() == 1) {
+    if (world_thread_count() == 1 && !threadlist_in_transit()) {
         return;
     }
     /* Most system calls are over after a moment. */

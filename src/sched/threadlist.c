@@ -11,6 +11,7 @@ MtMutex world_threads_lock = MT_MUTEX_INIT(RANK_WORLD_THREADS);
 static Thread *first, *last;
 static u32 count;      /* atomic; written under the lock */
 static u32 next_index; /* guarded by the lock */
+static u32 transit;    /* atomic: threads that start or end and are not on the list */
 
 void world_attach(Thread *t)
 {
@@ -42,6 +43,21 @@ void world_detach(Thread *t)
     mt_mutex_unlock(&mt_world.scan);
 }
 
+void world_transit_begin(void)
+{
+    mt_fetch_add(&transit, 1);
+}
+
+void world_transit_end(void)
+{
+    mt_fetch_sub(&transit, 1);
+}
+
+bool threadlist_in_transit(void)
+{
+    return mt_load_acquire(&transit) != 0; /* pairs with world_transit_end(): the list is complete */
+}
+
 Thread *threadlist_first_locked(void)
 {
     return first;
@@ -67,4 +83,5 @@ void threadlist_after_fork_child(Thread *t)
     first = last = t;
     t->next = t->prev = NULL;
     mt_store_relaxed(&count, 1);
+    mt_store_relaxed(&transit, 0);
 }

@@ -20,12 +20,18 @@ typedef struct WorldConfig {
 /* Once; 0 or -errno (membarrier is registered here; falls back to fences where it is missing). */
 int world_init(const WorldConfig *c);
 
-/* A new thread, before its first world_enter(): called by the thread itself, or (so that --sched-seed
- * sees threads in the order of their creation) for it by its creator. And its end: the thread must be
- * OUTSIDE; the Thread object may be freed afterwards. With --sched-seed a thread wakes its joiner
- * (clear_child_tid) before it detaches. Both maintain the list of threads (world_threads_lock). */
+/* A new thread, before its first world_enter(), called by itself or for it by its creator; and its
+ * end: the thread must be OUTSIDE, the Thread object may be freed afterwards. Both maintain the list of
+ * threads (world_threads_lock). */
 void world_attach(Thread *t);
 void world_detach(Thread *t);
+
+/* --sched-seed: somebody who matters is not on the list, so nobody is chosen to run. begin: by a
+ * creator before it starts a thread, and by a thread before it detaches; end: by the new thread when it
+ * has attached (or the creator, if it could not be started), and by the ending thread when it has
+ * woken whom its end wakes (clear_child_tid, robust futexes). Cheap in the other modes. */
+void world_transit_begin(void);
+void world_transit_end(void);
 
 /* Becomes INSIDE / OUTSIDE. Reader side: no shared line is written, no fence instruction; an RCU
  * read-side section lasts from enter to leave. enter waits while the world is stopped. Sequential
@@ -53,7 +59,8 @@ void world_synchronize(Thread *t);
 void world_foreach_thread(void (*fn)(Thread *, void *), void *arg);
 u32 world_thread_count(void);
 
-/* fork: parent calls before/after with the world stopped; the child's thread list is only itself. In
+/* fork: parent calls before/after with the world stopped; `before` last, when it holds all other locks
+ * that the child must find free (lockorder.def). The child's thread list is only itself. In
  * the child the stop is over (the thread is INSIDE or OUTSIDE as before world_stop()); a
  * world_resume() there does nothing. */
 void world_before_fork(Thread *t);

@@ -4,13 +4,14 @@
  * stop the world, wait for grace periods, start and exit.
  *
  *   stress_world [--seed=N] [--ms=N] [--threads=N] [--mode=parallel|seq|unfair|seeded]
- *                [--latency] [--break=publish|enter|leave]
+ *                [--latency [--spinning=N]] [--break=publish|enter|leave]
  *
  * Checked: a stopped world stands still (a pair of plain counters is written by stoppers, read by
  * threads INSIDE); an object that RCU protects is never used after it was poisoned and freed; in
  * sequential mode one thread at a time is INSIDE. These accesses are plain on purpose: TSan, Helgrind
  * and DRD report them if an ordering is missing.
- * --latency:  all threads spin INSIDE; prints the distribution of world_stop()'s time.
+ * --latency:  N threads (default: all) spin INSIDE, the others sleep in a system call; prints the
+ *             distribution of world_stop()'s time.
  * --break:    leaves one ordering out. Helgrind must report it: that tests the annotations. */
 #include "../unit/world_sim.h"
 
@@ -24,10 +25,10 @@ typedef struct Object {
 } Object;
 
 static struct {
-    u64 seed, ms, threads;
+    u64 seed, ms, threads, spinning;
     const char *mode, *broken;
     bool latency;
-} opt = {1, 2000, 16, "parallel", "", false};
+} opt = {1, 2000, 16, MAX_THREADS, "parallel", "", false};
 
 static u32 stopping;                           /* atomic: the run is over */
 static struct { u64 a, b; } still;             /* plain: written with the world stopped */
@@ -216,6 +217,14 @@ static void *spinning_thread(void *arg)
     Sim *s = arg;
 
     sim_begin(s);
+    if ((u64)s->id > opt.spinning) {
+        mt_fetch_add(&n_enters, 1);
+        while (!mt_load_relaxed(&stopping)) {
+            futex_wait(&stopping, 0, -1);
+        }
+        world_detach(&s->t);
+        return NULL;
+    }
     world_enter(&s->t);
     mt_fetch_add(&n_enters, 1);
     while (!mt_load_relaxed(&stopping)) {
@@ -260,6 +269,7 @@ static void measure_stops(Sim *s)
            (unsigned long long)ns[n * 9 / 10] / 1000, (unsigned long long)ns[n * 99 / 100] / 1000,
            (unsigned long long)ns[n - 1] / 1000);
     mt_store_relaxed(&stopping, 1);
+    futex_wake(&stopping, MAX_THREADS);
     world_stop(&s->t); /* the spinning threads look at `stopping` when they have been kicked */
     world_resume(&s->t);
 }
@@ -312,7 +322,8 @@ static void parse(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         if (number(argv[i], "--seed=", &opt.seed) || number(argv[i], "--ms=", &opt.ms) ||
-            number(argv[i], "--threads=", &opt.threads)) {
+            number(argv[i], "--threads=", &opt.threads) ||
+            number(argv[i], "--spinning=", &opt.spinning)) {
             continue;
         }
         if (strncmp(argv[i], "--mode=", 7) == 0) {

@@ -6,9 +6,12 @@
 
 #include "base/options.h"
 
-#include <linux/futex.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <urcu/rculfhash.h>
 
@@ -229,6 +232,54 @@ static void competing_stops(void)
     CHECK(progress == 800);
 }
 
+/* Without membarrier: readers execute fences. */
+static void fences(void)
+{
+    Sim *s;
+
+    begin_parallel();
+    mt_fetch_or(&mt_world_gate.attention, WORLD_FENCES);
+    CHECK(!world_try_enter_fast(&self->t));
+    s = start(1, spin);
+    wait_progress(1);
+    for (int i = 0; i < 20; i++) {
+        world_stop(&self->t);
+        CHECK((mt_load_acquire(&s->t.world_state) & 1) == 0);
+        world_resume(&self->t);
+        world_synchronize(&self->t);
+    }
+    mt_store_relaxed(&quit, 1);
+    world_synchronize(&self->t);
+    finish(s);
+}
+
+/* A guest's seccomp filter takes membarrier away in the middle of the run. */
+static void membarrier_denied(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog prog = {MT_ARRAY_SIZE(code), code};
+    Sim *s;
+
+    begin_parallel();
+    s = start(1, spin);
+    wait_progress(1);
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0);
+    world_stop(&self->t);
+    CHECK((mt_load_acquire(&s->t.world_state) & 1) == 0);
+    CHECK(mt_world_gate.attention & WORLD_FENCES);
+    world_resume(&self->t);
+    world_synchronize(&self->t);
+    mt_store_relaxed(&quit, 1);
+    world_synchronize(&self->t);
+    finish(s);
+}
+
 /* fork with the world stopped, from INSIDE, while others spin: the child is alone and works. */
 static void fork_stopped(void)
 {
@@ -386,12 +437,29 @@ static void *guest(void *arg)
 {
     Sim *s = arg;
 
+    sim_sleep_us(s->id % 2 == 0 ? 2000 : 0); /* some threads start slowly */
     sim_begin(s);
+    world_attach(&s->t);
+    world_transit_end();
     world_enter(&s->t);
     guest_work(s);
     world_leave(&s->t);
+    world_transit_begin();
     world_detach(&s->t);
+    sim_sleep_us(s->id % 2 != 0 ? 2000 : 0);
+    mt_store_release(&s->t.clear_child_tid, 1); /* wakes its joiner */
+    futex_wake((u32 *)&s->t.clear_child_tid, 1);
+    world_transit_end();
     return NULL;
+}
+
+static void guest_join(Sim *s)
+{
+    world_leave(&self->t);
+    while (mt_load_acquire(&s->t.clear_child_tid) == 0) {
+        futex_wait((u32 *)&s->t.clear_child_tid, 0, -1);
+    }
+    world_enter(&self->t);
 }
 
 static void run_guests(WorldConfig c)
@@ -404,17 +472,20 @@ static void run_guests(WorldConfig c)
     for (int i = 0; i < 5; i++) {
         guest_blocks(self, 7);
         world_leave(&self->t); /* the "clone" system call */
-        s[i] = start(i + 1, guest);
+        s[i] = sim_new(i + 1, 1);
+        world_transit_begin();
+        CHECK(pthread_create(&s[i]->host, NULL, guest, s[i]) == 0);
         world_enter(&self->t);
     }
     for (int i = 0; i < 5; i++) {
         guest_blocks(self, 20);
-        world_leave(&self->t);
-        finish(s[i]);
-        world_enter(&self->t);
+        guest_join(s[i]);
     }
     CHECK(ntrace > 1000);
     world_leave(&self->t);
+    for (int i = 0; i < 5; i++) {
+        finish(s[i]);
+    }
 }
 
 static u64 trace_hash(u64 seed)
@@ -552,6 +623,8 @@ CASE(stop_spinning)
 CASE(synchronize_spinning)
 CASE(synchronize_section)
 CASE(competing_stops)
+CASE(fences)
+CASE(membarrier_denied)
 CASE(fork_stopped)
 CASE(vfork_died)
 CASE(table)
@@ -569,6 +642,8 @@ int main(void)
         cmocka_unit_test(test_synchronize_spinning),
         cmocka_unit_test(test_synchronize_section),
         cmocka_unit_test(test_competing_stops),
+        cmocka_unit_test(test_fences),
+        cmocka_unit_test(test_membarrier_denied),
         cmocka_unit_test(test_fork_stopped),
         cmocka_unit_test(test_vfork_died),
         cmocka_unit_test(test_table),

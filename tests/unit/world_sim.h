@@ -91,6 +91,11 @@ static inline void sim_code(Sim *s, u64 max)
     if (mt_load_relaxed(&s->cpu.pending) == 0) {
         for (u64 i = 0; i < max && !sim_kicked; i++) {
             mt_cpu_relax();
+#ifdef __SANITIZE_THREAD__
+            if (i % 256 == 0) {
+                usleep(0); /* TSan runs signal handlers in calls that it intercepts only */
+            }
+#endif
         }
     }
     if (mt_load_relaxed(&s->cpu.pending) != 0) {
