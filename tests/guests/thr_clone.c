@@ -107,11 +107,11 @@ int main(void)
     CHECK(pid > 0 && waitpid((pid_t)pid, &status, 0) == pid);
     printf("process: %d status %#x\n", child_saw, status);
     /* as fork, with no stack given; another exit signal */
+    signal(SIGUSR1, SIG_IGN);
     pid = syscall(SYS_clone, SIGUSR1, 0, 0, 0, 0);
     if (pid == 0) {
         _exit(5);
     }
-    signal(SIGUSR1, SIG_IGN);
     CHECK(waitpid((pid_t)pid, &status, __WCLONE) == pid);
     printf("as fork: status %#x\n", status);
     /* pidfd */

@@ -10,18 +10,22 @@
 
 #include "guest.h"
 
-static pthread_t main_thread;
+static pthread_t main_thread, workers[4];
 
+/* Each joins the one before it, so that the order of the output is fixed. */
 static void *worker(void *arg)
 {
     long n = (long)arg;
+    usleep(20000);
+    if (n > 0) {
+        CHECK(!pthread_join(workers[n - 1], NULL));
+    }
 #ifndef RAW_EXIT
     if (n == 0) {
         CHECK(!pthread_join(main_thread, NULL));
         puts("main is gone");
     }
 #endif
-    usleep(20000 * (unsigned)(n + 1));
     printf("worker %ld\n", n);
     return NULL;
 }
@@ -37,8 +41,7 @@ int main(void)
     atexit(at_exit);
     main_thread = pthread_self();
     for (long i = 0; i < 4; i++) {
-        pthread_t t;
-        CHECK(!pthread_create(&t, NULL, worker, (void *)i));
+        CHECK(!pthread_create(&workers[i], NULL, worker, (void *)i));
     }
 #ifdef RAW_EXIT
     setvbuf(stdout, NULL, _IONBF, 0);
