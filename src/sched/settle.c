@@ -31,8 +31,8 @@
 
 typedef struct Sample {
     pid_t tgid, tid;
-    Thread *t;      /* compared, never followed */
-    u64 switches;   /* context switches so far */
+    Thread *t;    /* compared, never followed */
+    u64 switches; /* context switches so far */
 } Sample;
 
 /* The arbiter's: there is one at a time, and the gate's lock is passed between two. */
@@ -99,12 +99,10 @@ static bool look(Sample *s, u64 waited)
     s->switches = number_after(buf, "\nvoluntary_ctxt_switches:\t") +
                   number_after(buf, "\nnonvoluntary_ctxt_switches:\t");
     switch (state[8]) {
-    case 'R':
-        return false;
+    case 'R': return false;
     case 'D': /* a disk, soon over; or the parent of a vfork child, which is not */
         return waited > SETTLE_DISK_NS;
-    default: /* S asleep, T t stopped, Z X dead */
-        return true;
+    default: /* S asleep, T t stopped, Z X dead */ return true;
     }
 }
 
@@ -148,8 +146,7 @@ static bool still_away(void)
     mt_mutex_lock(&world_threads_lock);
     for (Thread *t = threadlist_first_locked(); t != NULL && ok; t = t->next) {
         if (mt_load_acquire(&t->gate_phase) != GATE_WAITING) {
-            ok = n < nsamples && samples[n].t == t &&
-                 mt_load_relaxed(&t->gate_phase) == GATE_AWAY;
+            ok = n < nsamples && samples[n].t == t && mt_load_relaxed(&t->gate_phase) == GATE_AWAY;
             n++;
         }
     }

@@ -55,7 +55,8 @@ void world_transit_end(void)
 
 bool threadlist_in_transit(void)
 {
-    return mt_load_acquire(&transit) != 0; /* pairs with world_transit_end(): the list is complete */
+    return mt_load_acquire(&transit) !=
+           0; /* pairs with world_transit_end(): the list is complete */
 }
 
 Thread *threadlist_first_locked(void)

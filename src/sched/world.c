@@ -148,7 +148,8 @@ static void enter_slow(Thread *t)
     bool counted = false;
 
     for (;;) {
-        u32 gen = mt_load_acquire(&stop_gen); /* before the try: a resume in between ends the sleep */
+        u32 gen = mt_load_acquire(
+            &stop_gen); /* before the try: a resume in between ends the sleep */
 
         if (try_enter(t)) {
             break;
@@ -335,7 +336,8 @@ static void stop_readers(Thread *t)
 static void resume_readers(void)
 {
     annot_before(&mt_world_gate);
-    mt_fetch_and(&mt_world_gate.attention, ~WORLD_STOP); /* pairs with try_enter() and the fast path */
+    mt_fetch_and(&mt_world_gate.attention,
+                 ~WORLD_STOP); /* pairs with try_enter() and the fast path */
     mt_fetch_add(&stop_gen, 1);
     /* Both this and the reader's count are locked operations: it sees the new gen, or we see it. */
     if (mt_load_relaxed(&blocked_readers) != 0) {

@@ -9,10 +9,10 @@
 #include "sched/thread.h"
 
 typedef struct WorldConfig {
-    bool parallel;        /* false: one thread inside at a time */
-    int fair;             /* FAIR_* */
-    u64 quantum;          /* sequential: blocks */
-    bool seeded;          /* --sched-seed: hand-overs and quantum lengths come from `seed` */
+    bool parallel; /* false: one thread inside at a time */
+    int fair;      /* FAIR_* */
+    u64 quantum;   /* sequential: blocks */
+    bool seeded;   /* --sched-seed: hand-overs and quantum lengths come from `seed` */
     u64 seed;
     void (*kick)(Thread *t, u32 pend_bits); /* makes a thread leave translated code soon */
 } WorldConfig;

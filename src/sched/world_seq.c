@@ -288,7 +288,8 @@ void seq_forget(Thread *t)
     threadqueue_remove(&stoppers, t);
     borrowed = borrowed == t ? NULL : borrowed;
     arbiter = arbiter == t ? NULL : arbiter;
-    if (holder == t || holder == NULL) { /* t may have been woken to see to it that somebody goes on */
+    if (holder == t ||
+        holder == NULL) { /* t may have been woken to see to it that somebody goes on */
         give_locked(false);
     }
     mt_mutex_unlock(&mt_world.queue);

@@ -30,12 +30,14 @@ static struct {
     bool latency;
 } opt = {1, 2000, 16, MAX_THREADS, "parallel", "", false};
 
-static u32 stopping;                           /* atomic: the run is over */
-static struct { u64 a, b; } still;             /* plain: written with the world stopped */
-static Object *shared_object;                  /* RCU; replaced under object_lock */
+static u32 stopping; /* atomic: the run is over */
+static struct {
+    u64 a, b;
+} still;                      /* plain: written with the world stopped */
+static Object *shared_object; /* RCU; replaced under object_lock */
 static pthread_mutex_t object_lock = PTHREAD_MUTEX_INITIALIZER;
 static u64 n_enters, n_stops, n_grace, n_exits; /* atomic sums */
-static u64 inside_now;                         /* plain: sequential mode only */
+static u64 inside_now;                          /* plain: sequential mode only */
 
 static bool sequential(void)
 {

@@ -359,7 +359,7 @@ static void table(void)
 #define TRACE_MAX 100000
 static u8 trace[TRACE_MAX]; /* plain: one thread at a time is INSIDE */
 static u32 ntrace;
-static u32 guest_mutex;     /* 0 free, 1 taken, 2 with waiters */
+static u32 guest_mutex; /* 0 free, 1 taken, 2 with waiters */
 static int guest_pipe[2];
 
 static void guest_block(Sim *s)
@@ -612,10 +612,10 @@ static void test_lock_order(void **state)
 }
 #endif
 
-#define CASE(fn)                           \
-    static void test_##fn(void **state)    \
-    {                                      \
-        in_child(fn);                      \
+#define CASE(fn)                        \
+    static void test_##fn(void **state) \
+    {                                   \
+        in_child(fn);                   \
     }
 CASE(enter_leave)
 CASE(nested_stop)

@@ -16,12 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHECK(e)                                                              \
-    do {                                                                      \
-        if (!(e)) {                                                           \
+#define CHECK(e)                                                                  \
+    do {                                                                          \
+        if (!(e)) {                                                               \
             fprintf(stderr, "%s:%d: CHECK(%s) failed\n", __FILE__, __LINE__, #e); \
-            abort();                                                          \
-        }                                                                     \
+            abort();                                                              \
+        }                                                                         \
     } while (0)
 
 #define SIM_KICK SIGUSR1
