@@ -155,9 +155,7 @@ int main(int argc, char **argv)
     if (mt_opts.exec_fd >= 0) {
         close((int)mt_opts.exec_fd);
     }
-    if (mt_tool->init != NULL) {
-        mt_tool->init();
-    }
+    tool_init();
     tool_thread_start(t);
     run_loop(t);
     thread_end(t);

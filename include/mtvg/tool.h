@@ -1,24 +1,170 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * mtvg/tool.h -- what a tool is to the runtime, and the runtime to a tool. */
+ * mtvg/tool.h -- what a tool is to the runtime, and the runtime to a tool (docs/TOOLS.md).
+ * A tool sees this header and base/ only. Domain: all callbacks run in the slow domain: they are
+ * ordinary C, vector registers and libc included. Those marked INSIDE hold the world lock for
+ * reading: they must not block, nor wait for another guest thread. */
 #ifndef MTVG_TOOL_H
 #define MTVG_TOOL_H
 
 #include "base/base.h"
 
 struct Thread;
+typedef struct MtvgSb MtvgSb; /* a superblock being translated; dies with the instrument callback */
 
-/* A tool: a table of callbacks, each of which may be NULL. They run in the slow domain. */
+/* --- guest instructions ----------------------------------------------------------------------- */
+
+typedef enum MtvgKind {
+    MTVG_PLAIN,
+    MTVG_JCC,      /* conditional near jump */
+    MTVG_JMP,      /* direct near jump */
+    MTVG_CALL,     /* direct near call */
+    MTVG_JRCXZ,    /* jrcxz, jecxz, loop, loope, loopne */
+    MTVG_JMP_IND,  /* jmp r/m */
+    MTVG_CALL_IND, /* call r/m */
+    MTVG_RET,      /* near return */
+    MTVG_SYSCALL,
+    MTVG_EMULATED, /* done in C by the runtime: segment bases, far branches, iretq, xbegin */
+    MTVG_INVALID,  /* raises SIGILL */
+} MtvgKind;
+
+enum {
+    MTVG_I_LOADS = 1,   /* may read memory, explicitly or implicitly */
+    MTVG_I_STORES = 2,  /* may write memory */
+    MTVG_I_OPAQUE = 4,  /* of an extension that the decoder doesn't know: length only */
+    MTVG_I_ADDR32 = 8,  /* addresses are 32-bit */
+    MTVG_I_FAULTS = 16, /* may raise an exception: all registers and flags are live before it */
+};
+
+/* Flags as bits: CF 1, PF 2, AF 4, ZF 8, SF 16, OF 32, DF 64. */
+#define MTVG_FL_ALL 0x7fu
+
+typedef struct MtvgInsn {
+    u64 pc;
+    u64 target;               /* of a direct branch */
+    const u8 *bytes;
+    u16 gprs_read;            /* bit r: register r (hardware numbering), explicitly or implicitly */
+    u16 gprs_written;         /* wholly or partly; partly counts as read as well */
+    u8 flags_read, flags_written;
+    u8 len;
+    u8 kind;                  /* MtvgKind */
+    u8 cond;                  /* MTVG_JCC: condition code 0..15 as encoded */
+    u8 flags;                 /* MTVG_I_* */
+} MtvgInsn;
+
+typedef enum MtvgMemKind {
+    MTVG_MEM_NORMAL,     /* size bytes at base + index * scale + disp (+ segment base) */
+    MTVG_MEM_STRING,     /* one element; repeats if rep */
+    MTVG_MEM_BITS,       /* bt m, r and its family: the bit number's high part moves the address */
+    MTVG_MEM_MASKED,     /* lanes enabled by a mask */
+    MTVG_MEM_VSIB,       /* gather, scatter */
+    MTVG_MEM_XSAVE,      /* size depends on the state components */
+    MTVG_MEM_XLAT,       /* index is al */
+    MTVG_MEM_COMPRESSED, /* as masked, without gaps */
+} MtvgMemKind;
+
+#define MTVG_NO_REG 0xff
+#define MTVG_REG_RIP 0xfe
+#define MTVG_MAX_MEMS 3
+
+/* One memory access of an instruction, explicit or implicit, in terms of the registers before it. */
+typedef struct MtvgMem {
+    u8 kind;         /* MtvgMemKind */
+    u8 base, index;  /* register, MTVG_NO_REG, MTVG_REG_RIP (disp is the address then) */
+    u8 scale;
+    u8 seg;          /* 0, 1: FS, 2: GS */
+    u8 read, write;
+    u8 rep;
+    u8 vsib_reg, vsib_width, mask_reg;
+    u8 elem_size, elem_count;
+    i64 disp;
+    u32 size;        /* bytes; 0: depends on the state */
+} MtvgMem;
+
+/* The superblock. Instructions 0..n-1 are in the order of execution; direct jumps inside it have been
+ * followed. It is left behind its last instruction, and at every MTVG_JCC and MTVG_JRCXZ if taken. */
+u64 mtvg_sb_pc(const MtvgSb *sb);
+u32 mtvg_sb_size(const MtvgSb *sb);
+const MtvgInsn *mtvg_sb_insn(const MtvgSb *sb, u32 i);
+
+/* The memory accesses of instruction i: loads first, then stores; returns their number. */
+int mtvg_sb_mems(const MtvgSb *sb, u32 i, MtvgMem out[MTVG_MAX_MEMS]);
+
+/* Which registers and flags are live before instruction i (i == n: all). What is dead will be written
+ * before anything, an exit and a signal handler included, can look at it. */
+u16 mtvg_sb_live_gprs(const MtvgSb *sb, u32 i);
+u8 mtvg_sb_live_flags(const MtvgSb *sb, u32 i);
+
+/* --- counting --------------------------------------------------------------------------------- */
+
+/* Counters are 64 bits, one set a thread, summed when asked for. Counting is exact: an instruction
+ * that is interrupted, faults, or is never reached has not been counted, wherever the counting code
+ * has been put. */
+#define MTVG_NCOUNTERS 16
+
+/* Adds n to `counter` each time that instruction i is executed. False: too much for one instruction
+ * (7 different counters, 3 for a system call, 255 each). */
+bool mtvg_count(MtvgSb *sb, u32 i, u32 counter, u32 n);
+/* The same each time that the superblock is entered, */
+bool mtvg_count_entry(MtvgSb *sb, u32 counter, u32 n);
+/* and each time that the conditional branch i is not taken. */
+bool mtvg_count_not_taken(MtvgSb *sb, u32 i, u32 counter, u32 n);
+/* Adds n for each repetition of the rep-prefixed string instruction i. */
+bool mtvg_count_reps(MtvgSb *sb, u32 i, u32 counter, u32 n);
+
+/* The sums over all threads that there have been. Exact for threads that are not running guest code:
+ * call it from `finish`, where the world is stopped. */
+void mtvg_counters(u64 out[MTVG_NCOUNTERS]);
+
+/* --- calls ------------------------------------------------------------------------------------ */
+
+typedef enum MtvgWhen { MTVG_BEFORE, MTVG_AFTER } MtvgWhen;
+
+/* What a called function is given. The registers are those before or behind the instruction. */
+typedef struct MtvgCall {
+    struct Thread *thread;
+    u64 pc;               /* of the instruction */
+    u8 len, nmems, when;
+    u8 flags;             /* MTVG_I_* */
+    const MtvgMem *mems;  /* its accesses */
+    const u64 *gpr;       /* 16, hardware numbering */
+    u64 rflags, fs_base, gs_base;
+    u64 arg;              /* as given to mtvg_call() */
+} MtvgCall;
+
+/* INSIDE. Calls fn before or behind instruction i (behind: MTVG_PLAIN only) each time it is executed.
+ * Before means: is about to be; a signal may be delivered in between, and the instruction, with its
+ * call, is come back to afterwards. False: impossible here, or too many calls. */
+bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, void (*fn)(const MtvgCall *c), u64 arg);
+
+/* One real access. */
+typedef struct MtvgAccess {
+    u64 addr;
+    u32 size;
+    u8 read, write;
+} MtvgAccess;
+
+/* The accesses that an operand stands for: from the registers, masks and vectors in the state at the
+ * call. Strings with a rep prefix: one element (see rcx). Returns their number, at most 64. */
+#define MTVG_MAX_ACCESSES 64
+int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_ACCESSES]);
+
+/* --- the tool --------------------------------------------------------------------------------- */
+
+/* A tool: a table of callbacks, each of which may be NULL. */
 typedef struct MtvgTool {
     const char *name;
 
     /* Once, after the options have been read, before the guest's first instruction. */
     void (*init)(void);
+    /* INSIDE. A superblock is being translated; may be called again for the same code at any time, by
+     * several threads at once. What it asks for must depend on the instructions only. */
+    void (*instrument)(MtvgSb *sb);
     /* On the thread itself: before its first and after its last instruction. */
     void (*thread_start)(struct Thread *t);
     void (*thread_end)(struct Thread *t);
-    /* In a fork's child: the one thread that is left. */
+    /* In a fork's child: the one thread that is left. Its counters begin at zero. */
     void (*fork_child)(struct Thread *t);
-    /* Once, at the end of the run; other threads may still be running. */
+    /* Once, at the end of the run. The world is stopped: no other thread runs guest code. */
     void (*finish)(struct Thread *t);
 } MtvgTool;
 

@@ -56,9 +56,15 @@ typedef struct CpuState {
     void *xsave;
 
     struct Thread *thread; /* everything that generated code needn't reach */
-    u64 counters[8];       /* for tools' inline code; summed at thread exit */
     u64 quantum;           /* sequential mode: blocks left in this quantum */
-    u64 edge_hint;
+
+    /* For tools' code (docs/TOOLS.md). */
+    u64 spill[4];          /* registers that an annotation has taken, in ascending order */
+    u64 rep_start;         /* rcx before a rep-prefixed string instruction that is counted */
+    u64 edge_pairs;        /* what the last system call instruction counted (counts.h) */
+    u64 call_site, call_return; /* of a call to the tool: which, and where the code goes on */
+    void (*call_entry)(void);   /* toolcall_entry */
+    u64 resume;            /* entering behind a call to the tool: its CallSite, else 0 */
 } CpuState;
 
 #define MT_PEND_SIGNAL 1u /* the thread's pending signal slot is full */

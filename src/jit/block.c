@@ -60,7 +60,7 @@ Block *block_alloc(u32 nedges, u32 pcmap_len)
 
 void block_free(Block *b)
 {
-    u64 cls = block_bytes(b->nedges, b->pcmap_len) / 8;
+    u64 cls = block_bytes(b->nedges, b->pcmap_len + b->extra) / 8;
 
     if (cls >= MT_CLASSES) {
         return; /* regained at the next flush */

@@ -32,6 +32,7 @@ typedef struct Edge {
     BlockRef to;
     EdgeRef in_next, in_prev;
     u8 kind;
+    u16 pairs[3]; /* EDGE_SYSCALL: what the instruction counts (counts.h) */
 } Edge;
 
 #define MT_BLOCK_PAGES 3
@@ -45,6 +46,7 @@ typedef struct Block {
     u32 host_size;
     u16 guest_bytes;
     u16 pcmap_len;
+    u32 extra;       /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
     u8 nedges, ninsns, npages;
     bool inline_ind;
     u32 pages[MT_BLOCK_PAGES]; /* page table entries (smc.c) it depends on */
@@ -58,7 +60,7 @@ typedef struct Block {
     u32 host_start; /* where its code begins (the inline indirect entry, if any) */
     CacheOff ind; /* entry for indirect branches (checks slot[1]); 0 none yet */
     BlockRef retire_next; /* smc.c's retire list */
-    /* Edge edges[nedges], then u8 pcmap[pcmap_len] follow */
+    /* Edge edges[nedges], then u8 pcmap[pcmap_len], then u8 side[extra] follow */
 } Block;
 
 extern u8 *mt_block_arena;
@@ -86,6 +88,12 @@ static inline Edge *block_edges(const Block *b)
 static inline u8 *block_pcmap(const Block *b)
 {
     return (u8 *)(block_edges(b) + b->nedges);
+}
+
+/* Only if extra != 0. */
+static inline u8 *block_side(const Block *b)
+{
+    return block_pcmap(b) + b->pcmap_len;
 }
 
 /* Reserves the arena for a cache of that size. 0 or -ENOMEM. */

@@ -283,6 +283,15 @@ void counts_insn(const u8 *side, u32 insn, i64 sign)
     add_pairs(e, 0, *e & 7u, MT_NO_VECTOR, sign);
 }
 
+void counts_pairs(const u8 *side, u32 insn, u8 out[15])
+{
+    Side s = side_read(side);
+    const u8 *e = entry_find(&s, insn);
+
+    out[0] = *e & 7;
+    memcpy(out + 1, e + 1, 2u * out[0]);
+}
+
 void counts_edge_undo(u64 pairs)
 {
     for (u32 i = 0; i < MT_EDGE_PAIRS; i++, pairs >>= 16) {

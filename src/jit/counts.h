@@ -64,6 +64,8 @@ void counts_stop(const u8 *side, u32 off, u32 next);
 void counts_interrupted(const u8 *side, u32 off, u32 index, bool behind);
 /* Adds what instruction number `insn` counts, sign times. */
 void counts_insn(const u8 *side, u32 insn, i64 sign);
+/* Copies its pairs: their number (up to 7), then counter and amount of each. */
+void counts_pairs(const u8 *side, u32 insn, u8 out[15]);
 
 /* Pairs kept with a system call's edge: (counter | 0xff for none, amount). */
 #define MT_EDGE_PAIRS 3

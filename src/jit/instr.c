@@ -300,3 +300,8 @@ bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, void (*fn)(const MtvgCall *), u
         (SbCall){.fn = fn, .arg = arg, .insn = (u8)i, .when = (u8)when};
     return true;
 }
+
+void mtvg_counters(u64 out[MTVG_NCOUNTERS])
+{
+    counts_total(out);
+}

@@ -104,4 +104,9 @@ void toolcall_entry(void);
 /* The run loop: translated code was not entered again behind a call. INSIDE. */
 void toolcall_aborted(void);
 
+/* The run loop will emulate the last instruction of b, which has been counted; INSIDE. And then: has
+ * it been executed? If not (it faults), it hasn't been counted. */
+void counts_emulate(const Block *b);
+void counts_emulated(bool done);
+
 #endif

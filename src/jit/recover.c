@@ -6,6 +6,7 @@
 #include "guest/cpu.h"
 #include "jit/block.h"
 #include "jit/cache.h"
+#include "jit/counts.h"
 #include "jit/cpu_offsets.h"
 #include "jit/entry.h"
 #include "jit/pcmap.h"
@@ -49,6 +50,22 @@ HostWhere recover_where(u64 pc)
     return WHERE_CACHE;
 }
 
+static void apply_spills(u32 mask)
+{
+    for (u32 r = 0, k = 0; r < MT_NGPR; r++) {
+        if (mask >> r & 1) {
+            mt_cpu.gpr[r] = mt_cpu.spill[k++];
+        }
+    }
+}
+
+/* Has the instruction that the place belongs to been executed? */
+static bool is_behind(const PcState *s)
+{
+    return s->kind == PC_NEXT || s->kind == PC_NEXT_SPILL || s->kind == PC_TGT_RCX ||
+           s->kind == PC_TGT_SLOT || s->kind == PC_BRANCH;
+}
+
 static void apply_state(const PcState *s)
 {
     mt_cpu.rip = s->pc;
@@ -67,6 +84,9 @@ static void apply_state(const PcState *s)
         break;
     case PC_SPILL_RCX:
         mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+        break;
+    case PC_SPILLS:
+        apply_spills(s->mask);
         break;
     default:
         break;
@@ -135,6 +155,9 @@ void recover_leave_cache(ucontext_t *uc)
         apply_ind_entry(b, off - b->ind);
     } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - b->host, &s)) {
         apply_state(&s);
+        if (b->extra != 0) {
+            counts_interrupted(block_side(b), off - b->host, s.insn_index, is_behind(&s));
+        }
     } else {
         mt_cpu.rip = b->pc;
     }

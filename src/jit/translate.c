@@ -13,6 +13,7 @@
 #include "guest/aspace.h"
 #include "jit/blockmap.h"
 #include "jit/insn.h"
+#include "jit/instr.h"
 #include "jit/lower.h"
 #include "jit/perfmap.h"
 #include "jit/smc.h"
@@ -228,32 +229,83 @@ static void lower_last(Lower *l, const Plan *p, const Insn *in)
     }
 }
 
-/* Lowers the plan; it may turn out shorter than planned if the space is used up. */
-static void plan_lower(Plan *p, Lower *l)
+static void cut_plan(Plan *p, u32 n)
 {
+    p->n = n;
+    p->ended = false;
+    p->next = p->insns[n].pc;
+}
+
+static void lower_one(Plan *p, Lower *l, u32 i)
+{
+    const Insn *in = &p->insns[i];
+
+    if (p->followed[i]) {
+        lower_follow(l, in, in->target);
+    } else if (i + 1 == p->n && p->ended) {
+        lower_last(l, p, in);
+    } else {
+        lower_insn(l, in);
+    }
+}
+
+/* The same with a tool's annotations. False: the plan has been cut, and must be lowered anew. */
+static bool lower_instrumented(Plan *p, Lower *l, MtvgSb *sb)
+{
+    for (u32 i = 0; i < p->n; i++) {
+        if (!instr_room(l)) {
+            MT_ASSERT(i > 0);
+            cut_plan(p, i);
+            return false;
+        }
+        instr_before(sb, l, i);
+        if (p->followed[i]) {
+            instr_follow(sb, l, i);
+        } else {
+            lower_one(p, l, i);
+            instr_after(sb, l, i);
+        }
+    }
+    if (!p->ended) {
+        instr_end(sb, l);
+    }
+    return true;
+}
+
+/* The instruction that a private translation will run, if the block ends with one. */
+static u32 private_insn(const Plan *p)
+{
+    const Insn *in = &p->insns[p->n - 1];
+
+    return p->ended && (in->flags & INSN_F_SEG_GS) && !(p->flags & TR_GS) && in->cls == INSN_PLAIN
+               ? p->n - 1
+               : MT_SB_INSNS;
+}
+
+/* Lowers the plan; it may turn out shorter than planned if the space is used up. */
+static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
+{
+    if (sb != NULL) {
+        instr_begin(sb, p->pc, p->insns, p->followed, p->n, private_insn(p));
+    }
     lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0, !mt_opts.parallel && !(p->flags & TR_STEP));
     if (p->checked && !(p->flags & TR_STEP)) {
         lower_checks(l, p);
     }
-    for (u32 i = 0; i < p->n; i++) {
-        const Insn *in = &p->insns[i];
-
+    if (sb != NULL && !lower_instrumented(p, l, sb)) {
+        return false;
+    }
+    for (u32 i = 0; sb == NULL && i < p->n; i++) {
         if (!lower_room(l)) {
-            p->n = i;
-            lower_end_at(l, in->pc);
-            return;
-        }
-        if (p->followed[i]) {
-            lower_follow(l, in, in->target);
-        } else if (i + 1 == p->n && p->ended) {
-            lower_last(l, p, in);
+            cut_plan(p, i);
         } else {
-            lower_insn(l, in);
+            lower_one(p, l, i);
         }
     }
     if (!p->ended) {
         lower_end_at(l, p->next);
     }
+    return true;
 }
 
 static void fill_edges(Block *b, const Lower *l)
@@ -272,9 +324,21 @@ static void fill_edges(Block *b, const Lower *l)
     }
 }
 
-static Block *make_block(const Plan *p, const Lower *l)
+static void fill_extra(Block *b, const Lower *l, const MtvgSb *sb, u32 extra)
 {
-    Block *b = block_alloc(l->nedges, l->map.len);
+    u64 pairs = instr_edge_pairs(sb, sb->n - 1);
+
+    b->extra = extra;
+    instr_write_extra(sb, b);
+    for (u32 i = 0; i < l->nedges; i++) {
+        memcpy(block_edges(b)[i].pairs, &pairs, sizeof(block_edges(b)[i].pairs));
+    }
+}
+
+static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
+{
+    u32 extra = sb != NULL ? instr_extra_bytes(sb, l->map.len) : 0;
+    Block *b = block_alloc(l->nedges, l->map.len + extra);
     CacheOff end = (CacheOff)(l->e.x - mt_cache.exec);
 
     if (b == NULL) {
@@ -293,6 +357,9 @@ static Block *make_block(const Plan *p, const Lower *l)
     b->inline_ind = l->ind != 0;
     cds_lfht_node_init(&b->node);
     fill_edges(b, l);
+    if (sb != NULL) {
+        fill_extra(b, l, sb, extra);
+    }
     return b;
 }
 
@@ -348,9 +415,9 @@ static void trace_plan(const Plan *p, const Block *b)
     }
 }
 
-static TranslateStatus publish(Plan *p, Lower *l, Block **out)
+static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
 {
-    Block *b = make_block(p, l);
+    Block *b = make_block(p, l, sb);
     Block *first;
 
     if (b == NULL) {
@@ -392,6 +459,8 @@ TranslateStatus translate(GuestAddr pc, u32 flags, Block **out, GuestAddr *fault
 {
     Plan p;
     Lower l;
+    MtvgSb instr, *sb = mt_instrument != NULL ? &instr : NULL;
+    CodeSpace space;
 
     p.pc = pc;
     p.flags = flags;
@@ -408,8 +477,11 @@ TranslateStatus translate(GuestAddr pc, u32 flags, Block **out, GuestAddr *fault
     if (!cache_reserve(&l.space, MT_MIN_SPACE)) {
         return TR_FULL;
     }
-    plan_lower(&p, &l);
-    return publish(&p, &l, out);
+    space = l.space;
+    while (!plan_lower(&p, &l, sb)) {
+        l.space = space;
+    }
+    return publish(&p, &l, sb, out);
 }
 
 void translate_flush(Thread *t)

@@ -85,6 +85,12 @@ static FastCall fast_syscall(Thread *t)
     return world_try_enter_fast(t) ? FAST_CONTINUE : FAST_OUTSIDE;
 }
 
+static void take_edge(const Edge *e)
+{
+    mt_cpu.rip = e->target;
+    mt_cpu.edge_pairs = e->pairs[0] | (u64)e->pairs[1] << 16 | (u64)e->pairs[2] << 32;
+}
+
 u32 fast_run(Thread *t, u64 host_pc)
 {
     u32 reason;
@@ -94,11 +100,12 @@ u32 fast_run(Thread *t, u64 host_pc)
         FastCall f;
 
         t->in_syscall = false;
+        mt_cpu.resume = 0;
         reason = cache_enter(host_pc);
         if (reason != MT_EXIT_SYSCALL) {
             break;
         }
-        mt_cpu.rip = edge_of((u32)mt_cpu.exit_arg)->target;
+        take_edge(edge_of((u32)mt_cpu.exit_arg));
         f = fast_syscall(t);
         if (f == FAST_SLOW) {
             break;

@@ -236,7 +236,13 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
         munmap(host_stack, MT_VFORK_STACK);
         return -ENOMEM;
     }
+    if (mt_instrument != NULL) {
+        counts_vfork_save();
+    }
     pid = vfork_clone(host_flags, (u8 *)host_stack + MT_VFORK_STACK, &a);
+    if (mt_instrument != NULL) {
+        counts_vfork_drop();
+    }
     world_vfork_returned(t);
     restore_parent(t, s);
     munmap(host_stack, MT_VFORK_STACK);

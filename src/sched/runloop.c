@@ -11,6 +11,7 @@
 #include "guest/aspace.h"
 #include "jit/blockmap.h"
 #include "jit/entry.h"
+#include "jit/instr.h"
 #include "jit/smc.h"
 #include "jit/translate.h"
 #include "sched/emulate.h"
@@ -140,6 +141,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
             smc_retire(block_of(e->from));
             return true;
         }
+        counts_emulate(block_of(e->from));
         *act = ACT_EMULATE;
         return false;
     case MT_EXIT_QUANTUM:
@@ -151,8 +153,20 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         reason = run_one_gs(t, act, fault);
         return reason != MT_EXIT_ABORT && reason != MT_EXIT_OUTSIDE &&
                after_exit(t, reason, way, act, fault);
+    case MT_EXIT_ABORT:
+        toolcall_aborted();
+        return false;
     default:
         return false;
+    }
+}
+
+/* The system call instruction that mt_cpu.rip has moved back to has not been executed: it will be
+ * counted again. */
+static void uncount_restarted(Thread *t)
+{
+    if (mt_instrument != NULL && !t->in_syscall) {
+        counts_edge_undo(mt_cpu.edge_pairs);
     }
 }
 
@@ -169,6 +183,9 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
         t->step_over = false;
         reason = run_one(t, 0, &act, fault);
         *outside = reason == MT_EXIT_OUTSIDE;
+        if (*outside) {
+            uncount_restarted(t);
+        }
         if (*outside || act != ACT_NONE || !after_exit(t, reason, &way, &act, fault)) {
             return act;
         }
@@ -188,6 +205,7 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
         reason = fast_run(t, cache_exec_addr(b->host));
         if (reason == MT_EXIT_OUTSIDE) {
             *outside = true;
+            uncount_restarted(t);
             return ACT_NONE;
         }
         if (!after_exit(t, reason, &way, &act, fault)) {
@@ -201,14 +219,20 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
 {
     AspaceInfo info;
     bool mapped = act == ACT_FETCH_FAULT && aspace_query(fault, &info);
+    GuestAddr rip;
 
     switch (act) {
     case ACT_SYSCALL:
+        rip = mt_cpu.rip;
         sys_dispatch(t);
+        if (mt_cpu.rip == rip - 2) {
+            uncount_restarted(t);
+        }
         break;
     case ACT_EMULATE:
         STAT_INC(EMULATED);
         emulate_insn(t);
+        counts_emulated(!(t->pending.full && t->pending.synchronous));
         break;
     case ACT_FETCH_FAULT:
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,

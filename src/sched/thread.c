@@ -87,10 +87,14 @@ void thread_clear_tid(Thread *t)
 
 void process_finish(Thread *t)
 {
-    static int finished;
+    static pid_t finished; /* by this process, or by one that it was forked from */
+    pid_t self = getpid();
 
-    if (__atomic_exchange_n(&finished, 1, __ATOMIC_SEQ_CST) != 0) {
-        return;
+    if (__atomic_exchange_n(&finished, self, __ATOMIC_SEQ_CST) == self) {
+        /* Another thread is about to end the process: it must not be cut short. */
+        for (;;) {
+            pause();
+        }
     }
     tool_finish(t);
     if (mt_opts.stats) {

@@ -3,14 +3,32 @@
 #ifndef MT_TOOL_EVENTS_H
 #define MT_TOOL_EVENTS_H
 
+#include "jit/instr.h"
 #include "mtvg/tool.h"
 #include "sched/thread.h"
+#include "sched/world.h"
 
 /* The tool of this run; set by main, never NULL afterwards. */
 extern const MtvgTool *mt_tool;
 
+/* Once, before guest code runs. */
+static inline void tool_init(void)
+{
+    if (mt_tool->init != NULL) {
+        mt_tool->init();
+    }
+    mt_instrument = mt_tool->instrument;
+    if (mt_instrument != NULL) {
+        counts_init();
+    }
+}
+
 static inline void tool_thread_start(Thread *t)
 {
+    if (mt_instrument != NULL) {
+        mt_cpu.call_entry = toolcall_entry;
+        counts_thread_start();
+    }
     if (mt_tool->thread_start != NULL) {
         mt_tool->thread_start(t);
     }
@@ -21,10 +39,16 @@ static inline void tool_thread_end(Thread *t)
     if (mt_tool->thread_end != NULL) {
         mt_tool->thread_end(t);
     }
+    if (mt_instrument != NULL) {
+        counts_thread_end();
+    }
 }
 
 static inline void tool_fork_child(Thread *t)
 {
+    if (mt_instrument != NULL) {
+        counts_after_fork_child();
+    }
     if (mt_tool->fork_child != NULL) {
         mt_tool->fork_child(t);
     }
@@ -33,7 +57,9 @@ static inline void tool_fork_child(Thread *t)
 static inline void tool_finish(Thread *t)
 {
     if (mt_tool->finish != NULL) {
+        world_stop(t);
         mt_tool->finish(t);
+        world_resume(t);
     }
 }
 

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * toolcall.S -- from translated code to a tool's function and back (docs/TOOLS.md).
+ * Register contract: on entry everything is the guest's, vector state included; call_site and
+ * call_return are set. The code is entered again through the window of cache_enter, which looks at
+ * `pending` first; if it is set, cache_enter returns to the run loop instead, with mt_cpu.resume
+ * naming the call.
+ * Signals: the runtime's code, as any C function: mt_cpu is complete before the window. */
+#include "jit/cpu_offsets.h"
+
+#define CPU(off) %fs:mt_cpu@tpoff+(off)
+#define GPR(n) CPU(CPU_GPR + 8*(n))
+
+    .text
+    .globl toolcall_entry
+    .type toolcall_entry, @function
+toolcall_entry:
+    mov %rsp, GPR(4)
+    mov CPU(CPU_HOST_RSP), %rsp
+    pushfq
+    mov %rax, GPR(0)
+    mov %rcx, GPR(1)
+    pop %rcx
+    mov %rdx, GPR(2)
+    mov %rbx, GPR(3)
+    mov %rbp, GPR(5)
+    mov %rsi, GPR(6)
+    mov %rdi, GPR(7)
+    mov %r8, GPR(8)
+    mov %r9, GPR(9)
+    mov %r10, GPR(10)
+    mov %r11, GPR(11)
+    mov %r12, GPR(12)
+    mov %r13, GPR(13)
+    mov %r14, GPR(14)
+    mov %r15, GPR(15)
+    mov %rcx, CPU(CPU_RFLAGS)
+    push $2                 /* AC, NT, DF, TF must not reach C code; aligns the stack as well */
+    popfq
+    sub $8, %rsp            /* host_rsp is 8 behind a multiple of 16 (six pushes behind a call) */
+    call cpu_xstate_save
+    call toolcall_run
+    call cpu_xstate_restore
+    add $8, %rsp
+/* LIVE: rsp = host_rsp, slot[7] = where to go on, mt_cpu complete. */
+    jmp cache_entering_begin
+    .size toolcall_entry, .-toolcall_entry
+
+    .section .note.GNU-stack,"",@progbits
