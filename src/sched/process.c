@@ -6,9 +6,11 @@
  *        sleeps in the kernel meanwhile), but on another host stack. What the child changes of the
  *        Thread and of the dispositions is put back when the parent goes on.
  *        A child with CLONE_VM but without CLONE_VFORK gets a lender thread as its "parent".
- * Locking: order: world (stopped), aspace_lock, then libc's own (fork(3) takes them). */
+ * Locking: order: world (stopped), aspace_lock, the signal table's, the world's own, then libc's
+ *          (fork(3) takes them). */
 #include "sched/clone.h"
 
+#include "base/atomics.h"
 #include "base/futex.h"
 #include "base/log.h"
 #include "base/safe.h"
@@ -54,8 +56,10 @@ static void child_state(const ChildArgs *a)
 {
     Thread *t = a->t;
 
-    t->tid = (pid_t)syscall(SYS_gettid);
-    t->tgid = (pid_t)syscall(SYS_getpid);
+    /* Relaxed: a kick that reads the old number finds nobody, or a sleeping parent; the world is
+     * stopped (fork), or the stopper looks again (vfork). */
+    mt_store_relaxed(&t->tid, (pid_t)syscall(SYS_gettid));
+    mt_store_relaxed(&t->tgid, (pid_t)syscall(SYS_getpid));
     if (a->stack != 0) {
         mt_cpu.gpr[MT_RSP] = a->stack;
     }
@@ -75,9 +79,9 @@ static void fork_child(const ChildArgs *a)
     child_state(a);
     log_after_fork_child();
     stats_after_fork_child();
-    aspace_after_fork_child();
     world_after_fork_child(t);
     signal_after_fork_child(t);
+    aspace_after_fork_child();
     if (cache_after_fork_child(a->cache_fd) != 0) {
         mt_umsg_always("the code cache can't be copied for a forked child: out of memory");
         _exit(1);
@@ -113,17 +117,17 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
         world_resume(t);
         return -ENOMEM;
     }
-    world_before_fork(t);
     aspace_lock();
     signal_before_fork();
+    world_before_fork(t);
     pid = host_fork(flags, exit_signal);
     if (pid == 0) {
         fork_child(&a);
         return 0;
     }
+    world_after_fork_parent(t);
     signal_after_fork_parent(t);
     aspace_unlock();
-    world_after_fork_parent(t);
     world_resume(t);
     cache_after_fork_parent(a.cache_fd);
     STAT_INC(FORKS);
@@ -201,8 +205,8 @@ static void restore_parent(Thread *t, ParentState *s)
     mt_cpu.xstate_saved = 1;
     memcpy(mt_cpu.xsave, s->xsave, mt_xsave.size);
     __atomic_store_n(&mt_cpu.pending, pending, __ATOMIC_RELAXED);
-    t->tid = s->thread.tid;
-    t->tgid = s->thread.tgid;
+    mt_store_relaxed(&t->tid, s->thread.tid);
+    mt_store_relaxed(&t->tgid, s->thread.tgid);
     t->clear_child_tid = s->thread.clear_child_tid;
     t->is_vfork_child = s->thread.is_vfork_child;
     t->exiting = false;

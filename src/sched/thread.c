@@ -112,11 +112,13 @@ static void thread_free(Thread *t, bool of_guest)
     if (of_guest) {
         robust_exit(t);
     }
+    world_transit_begin();
     world_detach(t);
     stats_thread_exit();
     if (of_guest) {
         thread_clear_tid(t);
     }
+    world_transit_end();
     signal_thread_fini(t);
     cpu_thread_fini();
     mt_cpu.thread = NULL;
@@ -181,6 +183,7 @@ static void *thread_main(void *arg)
     Thread *t = thread_start(false);
 
     MT_ASSERT(t != NULL); /* a few KiB; the host thread itself needed more */
+    world_transit_end();
     take_state(s);
     if (s->flags & CLONE_CHILD_SETTID) {
         store_tid(s->ctid, t->tid);
@@ -235,7 +238,11 @@ static int start_host_thread(Thread *t, void *(*fn)(void *), StartArgs *s, pthre
     pthread_attr_setstacksize(&attr, MT_HOST_STACK);
     /* The new thread begins with everything blocked. */
     signal_block_all();
+    world_transit_begin();
     r = pthread_create(th, &attr, fn, s);
+    if (r != 0) {
+        world_transit_end();
+    }
     signal_set_mask(t, t->sigmask);
     pthread_attr_destroy(&attr);
     return -r;
@@ -252,6 +259,7 @@ static void *lender_main(void *arg)
     i64 pid;
 
     MT_ASSERT(t != NULL);
+    world_transit_end();
     take_state(s);
     t->sigmask = s->sigmask;
     pid = vfork_process(t, flags, ptid, ctid, s->stack, tls, exit_signal, &s->result, &s->done);

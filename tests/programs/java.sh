@@ -25,4 +25,4 @@ public class T {
 }
 X
 $RUN javac T.java; echo $?; $RUN java -Xmx256m T; echo "status $?"
-$RUN java -Xint -Xmx256m -XX:+UseSerialGC -cp . T | md5sum
+$RUN java -XX:TieredStopAtLevel=1 -Xmx256m -XX:+UseSerialGC -cp . T | md5sum
