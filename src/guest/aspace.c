@@ -271,8 +271,8 @@ bool aspace_is_runtime(GuestAddr addr, u64 len)
 {
     GuestAddr at = MT_PAGE_DOWN(addr), end = MT_PAGE_UP(addr + len);
     bool found = false;
-    if (len == 0 || addr + len < addr || end == 0) {
-        return false;
+    if (len == 0 || addr + len < addr || end == 0 || end > aspace_task_size) {
+        return false; /* the kernel refuses it itself */
     }
     aspace_lock();
     aspace_sync_growth(at, end);

@@ -309,6 +309,9 @@ i64 aspace_mremap(GuestAddr old, u64 old_len, u64 new_len, int flags, GuestAddr 
     MremapCall c = {.old = old, .flags = flags, .new_addr = new_addr};
     c.old_len = MT_PAGE_UP(old_len);
     c.new_len = MT_PAGE_UP(new_len);
+    if (new_len > aspace_task_size) {
+        return host_mremap(&c, flags, new_addr); /* fails; which error differs between kernels */
+    }
     i64 r = check(&c, new_len);
     if (r < 0) {
         return r;
