@@ -113,7 +113,9 @@ def run_group(group, found, rounds, cwd, results):
                     continue
                 last, sample = run_one(w, peer, number, cwd, 60 if peer.name == "native" else 240)
                 digest = expected.setdefault(w.threads, last["digest"])
-                last["ok"] = last["status"] == 0 and (not w.compare or last["digest"] == digest)
+                last["same"] = not w.compare or last["digest"] == digest
+                # Valgrind computes with 64-bit long doubles: its other output is only noted.
+                last["ok"] = last["status"] == 0 and (last["same"] or not peer.judged)
                 results.append(last)
                 if not last["ok"]:
                     failed.add(peer.name)

@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -71,7 +72,7 @@ static void init_world(void)
 
 static void init_translator(void)
 {
-    check(layout_init(mt_opts.code_cache_size), "no room for the code cache below 2 GiB");
+    check(layout_init(mt_opts.code_cache_size + MT_CACHE_HEAD), "no room for the code cache below 2 GiB");
     check(cache_init(), "cannot make the code cache");
     check(block_arena_init(mt_opts.code_cache_size), "no memory for translations");
     aspace_init(smc_changed);
@@ -132,6 +133,7 @@ int main(int argc, char **argv)
     static const MtvgTool *const tools[] = {&mt_tool_none, &mt_tool_lackey};
     ExecTarget target;
     Thread *t;
+    int code;
 
     mt_own_argv = argv;
     options_init(argc, argv);
@@ -158,9 +160,10 @@ int main(int argc, char **argv)
     tool_init();
     tool_thread_start(t);
     run_loop(t);
+    code = t->exit_code;
     thread_end(t);
     /* exit(2) of the main thread: others go on; the status is that of the process if this is the
      * last. */
-    sys_raw(60, (u64)t->exit_code, 0, 0, 0, 0, 0);
+    sys_raw(SYS_exit, (u64)code, 0, 0, 0, 0, 0);
     return 0;
 }

@@ -10,6 +10,7 @@ import subprocess
 class Peer:
     def __init__(self, name, prefix, version, mtvg=False):
         self.name, self.prefix, self.version, self.mtvg = name, prefix, version, mtvg
+        self.judged = mtvg or not prefix  # must write what the first native run wrote
 
 
 def first_line(command):
@@ -29,7 +30,7 @@ def lackey_counts(mtvg):
 
 
 def commit_of(root):
-    line = first_line(["git", "-C", root, "describe", "--always", "--dirty"])
+    line = first_line(["git", "-C", root, "describe", "--always"])
     return f" ({line})" if line else ""
 
 

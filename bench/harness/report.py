@@ -73,20 +73,30 @@ def peers_of(rows):
     return order
 
 
-def cell(row, peer):
+def cell(row, peer, different):
     if peer in row and row[peer] is None:
         return "fails"
-    return shown(ratio(row, peer))
+    return shown(ratio(row, peer)) + ("*" if peer in different else "")
 
 
-def print_ratios(rows, title, absolutes, unit):
-    """absolutes: also native's own time, and how much longer mtvg takes. unit: seconds of 1."""
+def differing(data, table):
+    """{(workload, threads): peers whose output is not native's}"""
+    found = {}
+    for r in data["records"]:
+        if r["table"] == table and not r.get("same", True):
+            found.setdefault((r["workload"], r["threads"]), set()).add(r["peer"])
+    return found
+
+
+def print_ratios(rows, different, title, absolutes, unit):
+    """different: from differing(). absolutes: also native's own time, and how much longer mtvg takes. unit: seconds of 1."""
     order = [p for p in peers_of(rows) if p != "native"]
     print(f"\n{title}\n")
     extra = ["native", "none: more"] if absolutes else []
     versus = ["none / vs"] if "vs" in order else []
     head(["workload"] + extra + order + versus)
-    for (name, _), row in rows.items():
+    for key, row in rows.items():
+        name = key[0]
         cells = [name]
         if absolutes:
             scale = 1 if name == "/bin/true" else unit
@@ -94,13 +104,15 @@ def print_ratios(rows, title, absolutes, unit):
             odd = native is None or native < 1e-6 and unit == 1
             cells += ["-" if odd else duration(native * scale),
                       "-" if odd or none is None else duration((none - native) * scale)]
-        line(cells + [cell(row, p) for p in order] +
+        line(cells + [cell(row, p, different.get(key, ())) for p in order] +
              [shown(ratio(row, "none", "vs"), 3) for _ in versus])
     means = [geometric_mean([ratio(row, p) for row in rows.values()]) for p in order]
     versus_mean = [geometric_mean([ratio(row, "none", "vs") for row in rows.values()])
                    for _ in versus]
     line(["**geometric mean**"] + [""] * len(extra) + [f"**{shown(m)}**" for m in means] +
          [f"**{shown(m, 3)}**" for m in versus_mean])
+    if different:
+        print("\n\\* the output differs from native's")
 
 
 def print_scaling(rows):
@@ -137,7 +149,7 @@ def print_all(data, metric, ratios_only):
                                ("events", f"Events: {what} over native", 1e-9)):
         rows = medians(data, table, metric)
         if rows:
-            print_ratios(rows, title, not ratios_only, unit)
+            print_ratios(rows, differing(data, table), title, not ratios_only, unit)
     rows = medians(data, "scaling", "wall")
     if rows:
         print_scaling(rows)

@@ -108,7 +108,8 @@ bool mtvg_count(MtvgSb *sb, u32 i, u32 counter, u32 n);
 bool mtvg_count_entry(MtvgSb *sb, u32 counter, u32 n);
 /* and each time that the conditional branch i is not taken. */
 bool mtvg_count_not_taken(MtvgSb *sb, u32 i, u32 counter, u32 n);
-/* Adds n for each repetition of the rep-prefixed string instruction i. */
+/* Adds n for each repetition of the rep-prefixed string instruction i. A tool may use some 20
+ * different sets of amounts for such instructions. */
 bool mtvg_count_reps(MtvgSb *sb, u32 i, u32 counter, u32 n);
 
 /* The sums over all threads that there have been. Exact for threads that are not running guest code:

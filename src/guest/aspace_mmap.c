@@ -159,6 +159,16 @@ static i64 ask_kernel(const MmapCall *c, int flags)
     return r;
 }
 
+/* Some files choose the place themselves, and refuse every address as io_uring does. */
+static i64 map_as_file_wants(const MmapCall *c)
+{
+    i64 r = host_mmap(0, c->len, c->prot, c->flags, c->fd, c->off);
+    if (r >= 0) {
+        enter(c, (u64)r);
+    }
+    return r;
+}
+
 static i64 map_somewhere(const MmapCall *c)
 {
     for (int i = 0; i < PLACE_TRIES; i++) {
@@ -173,6 +183,9 @@ static i64 map_somewhere(const MmapCall *c)
             }
             enter(c, at);
             return r;
+        }
+        if (r == -EINVAL && (c->flags & MAP_ANONYMOUS) == 0) {
+            return map_as_file_wants(c);
         }
         if (r != -EEXIST || !place_learn(at, at + c->len)) {
             return r == -EEXIST ? -ENOMEM : r;

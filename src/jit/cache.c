@@ -38,7 +38,6 @@ typedef struct Chunk {
 } Chunk;
 
 #define MT_BLOCK_ALIGN 16u
-#define MT_GLUE_BYTES 4096u
 
 Cache mt_cache;
 
@@ -170,7 +169,7 @@ static u32 choose_chunk_size(u64 code)
 
 int cache_init(void)
 {
-    u64 head = MT_IBT_BYTES + MT_GLUE_BYTES;
+    const u64 head = MT_CACHE_HEAD;
     int fd, r;
 
     mt_cache.exec = mt_layout.cache_base;

@@ -15,6 +15,8 @@ typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
  * the other. */
 #define MT_IBT_SIZE 65536u
 #define MT_IBT_BYTES (2u * MT_IBT_SIZE * 8)
+#define MT_GLUE_BYTES 4096u
+#define MT_CACHE_HEAD (MT_IBT_BYTES + MT_GLUE_BYTES) /* before the first chunk */
 
 typedef enum ChunkKind {
     CHUNK_FREE,

@@ -10,6 +10,7 @@
  *             registers only (CMakeLists.txt). */
 #include "jit/counts.h"
 
+#include "base/stats.h"
 #include "guest/cpu.h"
 
 #include <pthread.h>
@@ -46,7 +47,7 @@ static u32 vector_hash(const CountVec *v)
     return (u32)h & (NBUCKETS - 1);
 }
 
-static u32 vector_locked(const CountVec *v)
+static u32 vector_locked(const CountVec *v, bool spare)
 {
     u32 at = vector_hash(v);
 
@@ -55,20 +56,21 @@ static u32 vector_locked(const CountVec *v)
             return buckets[at] - 1u;
         }
     }
-    if (nvectors == MT_NVECTORS) {
+    if (nvectors == MT_NVECTORS - (spare ? 0 : MT_SPARE_VECTORS)) {
         return MT_NO_VECTOR;
     }
     vectors[nvectors] = *v;
+    STAT_INC(COUNT_VECTORS);
     buckets[at] = (u16)++nvectors;
     return nvectors - 1;
 }
 
-u32 counts_vector(const CountVec *v)
+u32 counts_vector(const CountVec *v, bool spare)
 {
     u32 r;
 
     pthread_mutex_lock(&counts_lock);
-    r = vector_locked(v);
+    r = vector_locked(v, spare);
     pthread_mutex_unlock(&counts_lock);
     return r;
 }
@@ -83,7 +85,7 @@ void counts_init(void)
         CountVec v = {{0}};
 
         v.amount[i] = 1;
-        MT_ASSERT(counts_vector(&v) == i);
+        MT_ASSERT(counts_vector(&v, false) == i);
     }
 }
 

@@ -29,8 +29,10 @@ void counts_after_fork_child(void);
 void counts_vfork_save(void);
 void counts_vfork_drop(void);
 
-/* The vector's number, or MT_NO_VECTOR if there are too many (then: unit vectors). */
-u32 counts_vector(const CountVec *v);
+/* The vector's number, or MT_NO_VECTOR if there are too many (then: unit vectors). `spare`: may be one
+ * of the last MT_SPARE_VECTORS, kept for what unit vectors can't do. */
+#define MT_SPARE_VECTORS 32
+u32 counts_vector(const CountVec *v, bool spare);
 
 void counts_total(u64 out[MT_COUNTERS]);
 

@@ -450,6 +450,9 @@ bool decode_full(Insn *out, GuestAddr pc, const u8 *code, size_t avail, ZydisDec
     if (!ZYAN_SUCCESS(st)) {
         if (st == ZYDIS_STATUS_NO_MORE_DATA && avail < MT_INSN_MAX) {
             decode_set_fault(out, avail);
+        } else if (st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || st == ZYDIS_STATUS_NO_MORE_DATA) {
+            decode_set_invalid(out);
+            out->cls = INSN_EMULATE; /* more than 15 bytes: #GP, which emulate.c raises */
         } else {
             decode_fallback(out, code, avail);
         }

@@ -287,6 +287,10 @@ bool mtvg_count_reps(MtvgSb *sb, u32 i, u32 counter, u32 n)
         *r = (SbRep){.insn = (u8)i};
     }
     r->vec.amount[counter] = (u16)(r->vec.amount[counter] + n);
+    if (counts_vector(&r->vec, true) == MT_NO_VECTOR) {
+        r->vec.amount[counter] = (u16)(r->vec.amount[counter] - n);
+        return false;
+    }
     return true;
 }
 

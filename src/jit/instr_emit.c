@@ -153,7 +153,7 @@ static void add_segment(MtvgSb *sb, Lower *l)
     if (memcmp(&sb->seg.vec, &none, sizeof(none)) == 0) {
         return;
     }
-    vec = counts_vector(&sb->seg.vec);
+    vec = counts_vector(&sb->seg.vec, false);
     if (vec != MT_NO_VECTOR && vec >= MT_COUNTERS) {
         add_count(sb, l, vec, 1);
         return;
@@ -243,13 +243,13 @@ static void rep_before(MtvgSb *sb, Lower *l, u32 k)
 static void rep_after(MtvgSb *sb, Lower *l, u32 k)
 {
     RepRec *r = &sb->rep_recs[k];
-    u32 vec = counts_vector(&sb->reps[k].vec);
+    u32 vec = counts_vector(&sb->reps[k].vec, true);
     Emit *e = &l->e;
     Scratch s;
     u32 a, b;
 
     r->end = (u16)block_off(l);
-    MT_ASSERT(vec != MT_NO_VECTOR); /* few: one or two accesses an element */
+    MT_ASSERT(vec != MT_NO_VECTOR); /* mtvg_count_reps() */
     r->vec = (u16)vec;
     scratch_take(l, &s, 2, sb->live_gprs[r->insn + 1], 1u << MT_RCX);
     a = s.reg[0];

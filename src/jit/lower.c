@@ -12,7 +12,6 @@
 #include "jit/cache.h"
 
 #define SLOT(i) MT_TP(slot[i])
-#define REG_NONE 0xff
 
 static bool fits32(i64 v)
 {
@@ -113,17 +112,44 @@ static void emit_link_jcc(Lower *l, u32 glen, u32 cc, GuestAddr target)
 
 /* --- plain instructions ----------------------------------------------------------------------- */
 
+/* Where the payload of a VEX, EVEX or XOP prefix begins; legacy prefixes may precede it. */
+static u32 vex_payload(const u8 *b)
+{
+    u32 i = 0;
+
+    while (b[i] != 0xc4 && b[i] != 0xc5 && b[i] != 0x62 && b[i] != 0x8f) {
+        i++;
+    }
+    return i + 1;
+}
+
+/* Of an unknown instruction: the registers that its fields may name. It is of a newer extension than
+ * those that use registers implicitly. */
+static u32 opaque_regs(const Insn *in)
+{
+    u32 used = 1u << (in->bytes[in->modrm_off] >> 3 & 7);
+
+    if (in->flags & INSN_F_VEX_LIKE) {
+        const u8 *v = in->bytes + vex_payload(in->bytes);
+        u8 vvvv = v[-1] == 0xc5 ? v[0] : v[1];
+
+        used |= 1u << (~vvvv >> 3 & 7);
+    }
+    return used;
+}
+
 /* A low register that the instruction does not use, so that no prefix bit need change. */
 static u32 scratch_reg(const Insn *in)
 {
-    static const u8 candidates[] = {MT_RAX, MT_RCX, MT_RDX, MT_RBX, MT_RSI, MT_RDI};
+    static const u8 candidates[] = {MT_RDI, MT_RSI, MT_RBX, MT_RDX, MT_RCX, MT_RAX};
+    u32 used = (in->flags & INSN_F_OPAQUE) ? opaque_regs(in) : in->gprs_used;
 
-    for (u32 i = 0; i < MT_ARRAY_SIZE(candidates); i++) {
-        if (!(in->gprs_used >> candidates[i] & 1)) {
+    for (u32 i = 0; i < MT_ARRAY_SIZE(candidates) - 1; i++) {
+        if (!(used >> candidates[i] & 1)) {
             return candidates[i];
         }
     }
-    return REG_NONE;
+    return MT_RAX; /* no known instruction uses all six */
 }
 
 /* The instruction's bytes with FS made GS. */
@@ -142,14 +168,10 @@ static void clear_base_extension(u8 *b, const Insn *in)
     if (in->rex_off != 0xff) {
         b[in->rex_off] &= (u8)~1;
     } else if (in->flags & INSN_F_VEX_LIKE) {
-        /* Payload bytes begin behind the first prefix byte; find it: legacy prefixes precede. */
-        u32 i = 0;
+        u32 i = vex_payload(b);
 
-        while (b[i] != 0xc4 && b[i] != 0xc5 && b[i] != 0x62 && b[i] != 0x8f) {
-            i++;
-        }
-        if (b[i] != 0xc5) {
-            b[i + 1] |= 0x20; /* B, inverted */
+        if (b[i - 1] != 0xc5) {
+            b[i] |= 0x20; /* B, inverted */
         }
     }
 }
@@ -195,7 +217,6 @@ static void riprel_by_register(Lower *l, const Insn *in)
     u32 n = copy_bytes(b, in), at = in->modrm_off;
     u8 spilled, restored;
 
-    MT_ASSERT(r != REG_NONE); /* no instruction uses six low registers */
     spilled = (u8)(PC_SPILL | r << 4);
     restored = (u8)(PC_NEXT_SPILL | r << 4);
     clear_base_extension(b, in);

@@ -236,7 +236,7 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
         break;
     case ACT_FETCH_FAULT:
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
-                          MT_PF_USER_FETCH | (mapped ? 1 : 0));
+                          MT_PF_USER_FETCH | (mapped || (i64)fault < 0 ? 1 : 0));
         break;
     case ACT_NONE:
         break;
