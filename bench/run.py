@@ -41,7 +41,7 @@ def arguments():
     p.add_argument("--quick", action="store_true", help="a third of the work, 3 rounds")
     p.add_argument("--rounds", type=int)
     p.add_argument("--scale", type=float, help="amount of work; 1: 0.6 to 2 s natively")
-    p.add_argument("-k", metavar="PATTERN", default="", help="only workloads that contain this")
+    p.add_argument("-k", metavar="PATTERN", default="", help="only workloads that contain this, or one of these (a,b)")
     p.add_argument("--tables", default=",".join(TABLES), help="of: " + ",".join(TABLES))
     p.add_argument("--tools", help="of: native,none,lackey,vs,valgrind,qemu,drrun")
     p.add_argument("--metric", choices=["wall", "cpu"], default="wall")
@@ -135,7 +135,7 @@ def all_groups(a, context):
         found += workloads.scaling(context, thread_counts())
     groups = {}
     for w in found:
-        if a.k in w.name:
+        if any(part in w.name for part in a.k.split(",")):
             groups.setdefault((w.table, w.name), []).append(w)
     return list(groups.values())
 
@@ -156,8 +156,9 @@ def measure_all(a, data, path):
             report.save(data, path)
         if "translator" in a.tables.split(","):
             print("translator", file=sys.stderr)
-            data["translator"] = translator.measure_all(a, context, cwd)
-            report.save(data, path)
+            data["translator"] = []
+            translator.measure_all(a, context, cwd, data["translator"],
+                                   lambda: report.save(data, path))
     finally:
         shutil.rmtree(cwd, ignore_errors=True)
 

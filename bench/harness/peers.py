@@ -29,14 +29,17 @@ def lackey_counts(mtvg):
     return re.search(rb"instr[a-z]*:?\s+[\d,]+", r.stderr) is not None
 
 
-def commit_of(root):
+def commit_of(root, mtvg):
+    """Of a build in this tree; what others were made from is not known."""
+    if not mtvg.startswith(root + os.sep):
+        return ""
     line = first_line(["git", "-C", root, "describe", "--always"])
     return f" ({line})" if line else ""
 
 
 def available(mtvg, other, options, root):
     """All peers that this machine has, and a list of what is missing and why."""
-    version = first_line([mtvg, "--version"]) + commit_of(root)
+    version = first_line([mtvg, "--version"]) + commit_of(root, mtvg)
     peers, missing = [Peer("native", [], platform.platform())], []
     peers.append(Peer("none", [mtvg, "-q", "--tool=none"], version, True))
     if lackey_counts(mtvg):

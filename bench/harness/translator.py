@@ -68,7 +68,8 @@ def measure_one(a, context, workload, cwd):
             "counters": counters(last.err), "executed": executed(a.mtvg, workload, cwd)}
 
 
-def measure_all(a, context, cwd):
+def measure_all(a, context, cwd, rows, save):
+    """Appends to rows; save() keeps what is there so far."""
     small = workloads.Context(context.root, os.path.dirname(context.bin), min(0.1, context.scale))
     found = cold_programs(context, cwd)
     found += [w for w in workloads.real_programs(context) if w.name == "cc1 -O2"]
@@ -76,12 +77,11 @@ def measure_all(a, context, cwd):
         if w.measure == "time":
             w.name += ", small"
             found.append(w)
-    rows = []
     for w in found:
-        if a.k in w.name:
+        if any(part in w.name for part in a.k.split(",")):
             print("  " + w.name, file=sys.stderr)
             rows.append(measure_one(a, context, w, cwd))
-    return rows
+            save()
 
 
 def print_table(rows, head, line):
