@@ -41,7 +41,8 @@ def arguments():
     p.add_argument("--quick", action="store_true", help="a third of the work, 3 rounds")
     p.add_argument("--rounds", type=int)
     p.add_argument("--scale", type=float, help="amount of work; 1: 0.6 to 2 s natively")
-    p.add_argument("-k", metavar="PATTERN", default="", help="only workloads that contain this, or one of these (a,b)")
+    p.add_argument("-k", metavar="PATTERN", default="",
+                   help="only workloads that contain this, or one of these (a,b)")
     p.add_argument("--tables", default=",".join(TABLES), help="of: " + ",".join(TABLES))
     p.add_argument("--tools", help="of: native,none,lackey,vs,valgrind,qemu,drrun")
     p.add_argument("--metric", choices=["wall", "cpu"], default="wall")

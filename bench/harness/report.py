@@ -89,7 +89,8 @@ def differing(data, table):
 
 
 def print_ratios(rows, different, title, absolutes, unit):
-    """different: from differing(). absolutes: also native's own time, and how much longer mtvg takes. unit: seconds of 1."""
+    """different: from differing(). absolutes: also native's own time, and how much longer mtvg takes.
+    unit: seconds of 1."""
     order = [p for p in peers_of(rows) if p != "native"]
     print(f"\n{title}\n")
     extra = ["native", "none: more"] if absolutes else []
