@@ -44,6 +44,7 @@ typedef struct Block {
     u32 key;         /* version, chosen by the tool; 0 here */
     CacheOff host;   /* entry for direct jumps */
     u32 host_size;
+    CacheOff cold;           /* its stubs; 0: none */
     u16 guest_bytes;
     u16 pcmap_len;
     u32 extra;       /* bytes behind the pc map: side table and call sites (instr.h); 0: none */

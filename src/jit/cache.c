@@ -28,13 +28,12 @@ typedef struct ChunkStart {
 
 typedef struct Chunk {
     CacheOff lo, hi;
-    CacheOff hot, cold;  /* bump pointers; owner */
+    CacheOff next; /* bump pointer; owner */
     u8 kind;
-    bool owned;          /* pool_lock */
-    u32 live;            /* pool_lock */
-    u32 nstarts;         /* atomic: REL by the owner, ACQ by cache_find_block() */
+    bool owned;  /* pool_lock */
+    u32 live;    /* pool_lock */
+    u32 nstarts; /* atomic: REL by the owner, ACQ by cache_find_block() */
     ChunkStart *starts;
-    struct Chunk *next_free; /* pool_lock */
 } Chunk;
 
 #define MT_BLOCK_ALIGN 16u
@@ -43,13 +42,12 @@ Cache mt_cache;
 
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static Chunk *chunks;
-static Chunk *free_list;
 
 typedef struct OwnChunk {
     Chunk *chunk;
     u32 generation;
 } OwnChunk;
-static __thread OwnChunk own[2]; /* [0] blocks, [1] thunks */
+static __thread OwnChunk own[CHUNK_COLD + 1]; /* by kind */
 
 static u32 glue_at;
 
@@ -81,7 +79,8 @@ static void glue_init(void)
     glue_at = MT_IBT_BYTES;
     mt_cache.glue_direct = glue_jump(exit_direct);
     mt_cache.glue_ib_exit = glue_jump(exit_ib_miss);
-    mt_cache.glue_ib_miss = mt_cache.ibt2 != NULL ? glue_jump(ib_probe_begin) : mt_cache.glue_ib_exit;
+    mt_cache.glue_ib_miss = mt_cache.ibt2 != NULL ? glue_jump(ib_probe_begin)
+                                                  : mt_cache.glue_ib_exit;
     mt_cache.glue_syscall = glue_jump(exit_syscall);
     mt_cache.glue_emulate = glue_jump(exit_emulate);
     mt_cache.glue_quantum = glue_jump(exit_quantum);
@@ -141,8 +140,7 @@ static int new_memfd(void)
 
 static void pool_init(void)
 {
-    free_list = NULL;
-    for (u32 i = mt_cache.nchunks; i-- > 0;) {
+    for (u32 i = 0; i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
         c->lo = mt_cache.code_lo + i * mt_cache.chunk_size;
@@ -151,8 +149,6 @@ static void pool_init(void)
         c->owned = false;
         c->live = 0;
         __atomic_store_n(&c->nstarts, 0, __ATOMIC_RELAXED); /* world stopped, or before threads */
-        c->next_free = free_list;
-        free_list = c;
     }
 }
 
@@ -206,9 +202,20 @@ static void chunk_maybe_free_locked(Chunk *c)
     if (!c->owned && c->live == 0 && c->kind != CHUNK_FREE) {
         c->kind = CHUNK_FREE;
         __atomic_store_n(&c->nstarts, 0, __ATOMIC_RELEASE);
-        c->next_free = free_list;
-        free_list = c;
     }
+}
+
+/* The first free chunk; cold ones come from the other end, so that hot code stays dense. */
+static Chunk *find_free_locked(ChunkKind kind)
+{
+    for (u32 i = 0; i < mt_cache.nchunks; i++) {
+        Chunk *c = &chunks[kind == CHUNK_COLD ? mt_cache.nchunks - 1 - i : i];
+
+        if (c->kind == CHUNK_FREE) {
+            return c;
+        }
+    }
+    return NULL;
 }
 
 /* Gives the thread's chunk up (its blocks stay) and takes a free one. */
@@ -221,13 +228,11 @@ static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
         o->chunk->owned = false;
         chunk_maybe_free_locked(o->chunk);
     }
-    c = free_list;
+    c = find_free_locked(kind);
     if (c != NULL) {
-        free_list = c->next_free;
         c->owned = true;
         c->kind = (u8)kind;
-        c->hot = c->lo;
-        c->cold = c->hi;
+        c->next = c->lo;
     }
     pthread_mutex_unlock(&pool_lock);
     if (c != NULL && c->starts == NULL) {
@@ -241,10 +246,10 @@ static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
 
 static Chunk *own_chunk(ChunkKind kind, u32 need)
 {
-    OwnChunk *o = &own[kind == CHUNK_THUNKS];
+    OwnChunk *o = &own[kind];
 
     if (o->chunk != NULL && o->generation == mt_cache.generation &&
-        o->chunk->cold - o->chunk->hot >= need) {
+        o->chunk->hi - o->chunk->next >= need) {
         return o->chunk;
     }
     return chunk_switch(o, kind);
@@ -253,23 +258,36 @@ static Chunk *own_chunk(ChunkKind kind, u32 need)
 bool cache_reserve(CodeSpace *s, u32 need)
 {
     Chunk *c = own_chunk(CHUNK_BLOCKS, need);
+    Chunk *cold = c != NULL ? own_chunk(CHUNK_COLD, need / 2) : NULL;
 
-    if (c == NULL) {
+    if (cold == NULL) {
         return false;
     }
     s->chunk = c;
-    s->hot = c->hot;
-    s->hot_end = c->cold;
+    s->hot = c->next;
+    s->hot_end = c->hi;
+    s->cold_chunk = cold;
+    s->cold = s->cold_start = cold->next;
+    s->cold_end = cold->hi;
     return true;
 }
 
 CacheOff cache_take_cold(CodeSpace *s, u32 n)
 {
-    if (s->hot_end - s->hot < n + 64) {
+    CacheOff at = s->cold;
+
+    if (s->cold_end - at < n) {
         return 0;
     }
-    s->hot_end -= n;
-    return s->hot_end;
+    s->cold += n;
+    return at;
+}
+
+static void count_live(Chunk *c)
+{
+    pthread_mutex_lock(&pool_lock);
+    c->live++;
+    pthread_mutex_unlock(&pool_lock);
 }
 
 static void add_start(Chunk *c, CacheOff off, u32 block)
@@ -279,9 +297,7 @@ static void add_start(Chunk *c, CacheOff off, u32 block)
     c->starts[n] = (ChunkStart){off, block};
     /* REL pairs with cache_find_block(): who sees the count sees the entry. */
     __atomic_store_n(&c->nstarts, n + 1, __ATOMIC_RELEASE);
-    pthread_mutex_lock(&pool_lock);
-    c->live++;
-    pthread_mutex_unlock(&pool_lock);
+    count_live(c);
 }
 
 void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref)
@@ -289,17 +305,15 @@ void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref)
     Chunk *c = s->chunk;
 
     MT_DCHECK(hot_end <= s->hot_end);
-    c->hot = (CacheOff)MT_ALIGN_UP(hot_end, MT_BLOCK_ALIGN);
-    c->cold = s->hot_end;
-    if (c->hot > c->cold) {
-        c->hot = c->cold;
+    c->next = (CacheOff)MT_ALIGN_UP(hot_end, MT_BLOCK_ALIGN);
+    if (c->next > c->hi) {
+        c->next = c->hi;
     }
     add_start(c, s->hot, block_ref);
-}
-
-void cache_abort(CodeSpace *s)
-{
-    s->chunk = NULL;
+    if (s->cold != s->cold_start) {
+        s->cold_chunk->next = s->cold;
+        count_live(s->cold_chunk);
+    }
 }
 
 CacheOff cache_take_thunk(u32 n, u32 block_ref)
@@ -312,8 +326,8 @@ CacheOff cache_take_thunk(u32 n, u32 block_ref)
     if (c == NULL) {
         return 0;
     }
-    at = c->hot;
-    c->hot += n;
+    at = c->next;
+    c->next += n;
     add_start(c, at, block_ref);
     return at;
 }
@@ -336,13 +350,12 @@ void cache_release(CacheOff code)
     pthread_mutex_unlock(&pool_lock);
 }
 
-u32 cache_find_block(u64 host_pc, ChunkKind *kind, bool *cold)
+u32 cache_find_block(u64 host_pc, ChunkKind *kind)
 {
     CacheOff off = cache_off(host_pc);
     Chunk *c = chunk_at(off);
     u32 lo = 0, hi;
 
-    *cold = false;
     *kind = CHUNK_FREE;
     if (c == NULL || c->kind == CHUNK_FREE) {
         return 0;
@@ -374,7 +387,7 @@ void cache_flush_world(void)
 void cache_thread_exit(void)
 {
     pthread_mutex_lock(&pool_lock);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i <= CHUNK_COLD; i++) {
         if (own[i].chunk != NULL && own[i].generation == mt_cache.generation) {
             own[i].chunk->owned = false;
             chunk_maybe_free_locked(own[i].chunk);
@@ -397,43 +410,101 @@ static int write_range(int fd, CacheOff lo, CacheOff hi)
     return 0;
 }
 
-int cache_before_fork(void)
+/* Without a descriptor: none is left, or the child would share it. A second view of shared memory is
+ * mremap's with an old size of 0. */
+static int copy_to_views(CacheCopy *copy)
 {
-    int fd = new_memfd();
-    int r = fd < 0 ? fd : write_range(fd, MT_IBT_BYTES, mt_cache.code_lo);
+    u64 size = mt_cache.size - MT_IBT_BYTES;
+    u8 *w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                 0);
+    u8 *x = w != MAP_FAILED ? mremap(w, 0, size, MREMAP_MAYMOVE) : MAP_FAILED;
 
+    if (x == MAP_FAILED || mprotect(x, size, PROT_READ | PROT_EXEC) != 0) {
+        int e = errno;
+
+        if (w != MAP_FAILED) {
+            munmap(w, size);
+        }
+        if (x != MAP_FAILED) {
+            munmap(x, size);
+        }
+        return -e;
+    }
+    memcpy(w, mt_cache.write + MT_IBT_BYTES, mt_cache.code_lo - MT_IBT_BYTES);
+    for (u32 i = 0; i < mt_cache.nchunks; i++) {
+        Chunk *c = &chunks[i];
+
+        if (c->kind != CHUNK_FREE) {
+            memcpy(w + c->lo - MT_IBT_BYTES, mt_cache.write + c->lo, c->next - c->lo);
+        }
+    }
+    *copy = (CacheCopy){-1, w, x};
+    return 0;
+}
+
+int cache_before_fork(CacheCopy *copy, bool shares_fds)
+{
+    int fd = shares_fds ? -EMFILE : new_memfd();
+    int r;
+
+    if (fd == -EMFILE || fd == -ENFILE) {
+        return copy_to_views(copy);
+    }
+    r = fd < 0 ? fd : write_range(fd, MT_IBT_BYTES, mt_cache.code_lo);
     for (u32 i = 0; r == 0 && i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
         if (c->kind != CHUNK_FREE) {
-            r = write_range(fd, c->lo, c->hot);
-            r = r == 0 ? write_range(fd, c->cold, c->hi) : r;
+            r = write_range(fd, c->lo, c->next);
         }
     }
     if (r != 0 && fd >= 0) {
         close(fd);
     }
-    return r != 0 ? r : fd;
+    *copy = (CacheCopy){fd, NULL, NULL};
+    return r;
 }
 
-void cache_after_fork_parent(int fd)
+void cache_after_fork_parent(const CacheCopy *copy)
 {
-    close(fd);
-}
-
-int cache_after_fork_child(int fd)
-{
-    int r = map_views(fd, mt_cache.write + MT_IBT_BYTES);
-
-    if (r == 0) {
-        r = map_exec_view(fd);
+    if (copy->fd >= 0) {
+        close(copy->fd);
+    } else {
+        munmap(copy->write, mt_cache.size - MT_IBT_BYTES);
+        munmap(copy->exec, mt_cache.size - MT_IBT_BYTES);
     }
-    close(fd);
+}
+
+static int take_copy(const CacheCopy *copy)
+{
+    u64 size = mt_cache.size - MT_IBT_BYTES;
+
+    if (copy->fd >= 0) {
+        int r = map_views(copy->fd, mt_cache.write + MT_IBT_BYTES);
+
+        r = r == 0 ? map_exec_view(copy->fd) : r;
+        close(copy->fd);
+        return r;
+    }
+    if (mremap(copy->write, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+               mt_cache.write + MT_IBT_BYTES) == MAP_FAILED ||
+        mremap(copy->exec, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+               (void *)(mt_cache.exec + MT_IBT_BYTES)) == MAP_FAILED) {
+        return -errno;
+    }
+    return 0;
+}
+
+int cache_after_fork_child(const CacheCopy *copy)
+{
+    int r = take_copy(copy);
+
     /* The other threads' chunks have lost their owners. */
     for (u32 i = 0; i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
-        if (c != own[0].chunk && c != own[1].chunk) {
+        if (c != own[CHUNK_BLOCKS].chunk && c != own[CHUNK_THUNKS].chunk &&
+            c != own[CHUNK_COLD].chunk) {
             c->owned = false;
             chunk_maybe_free_locked(c);
         }
@@ -450,7 +521,7 @@ u64 cache_used_bytes(void)
         Chunk *c = &chunks[i];
 
         if (c->kind != CHUNK_FREE) {
-            n += (c->hot - c->lo) + (c->hi - c->cold);
+            n += c->next - c->lo;
         }
     }
     pthread_mutex_unlock(&pool_lock);

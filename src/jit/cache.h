@@ -20,17 +20,18 @@ typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 
 typedef enum ChunkKind {
     CHUNK_FREE,
-    CHUNK_BLOCKS, /* blocks grow up from the start, their exit stubs down from the end */
+    CHUNK_BLOCKS, /* hot code, in the order in which it was first run */
     CHUNK_THUNKS, /* indirect entries of blocks that have none of their own */
+    CHUNK_COLD,   /* exit stubs, literals: out of the way of the hot code */
 } ChunkKind;
 
 typedef struct Cache {
     /* immutable after cache_init() */
-    u64 exec;  /* address of the range (< 2 GiB); executable from MT_IBT_BYTES on */
-    u8 *write; /* what to add an offset >= MT_IBT_BYTES to for the writable view */
-    u64 size;  /* bytes of the whole range */
-    u64 *ibt;  /* first table: address of an indirect entry, or of the miss stub */
-    u64 *ibt2; /* second table: the same, or 0; NULL: the processor has no CRC32 */
+    u64 exec;         /* address of the range (< 2 GiB); executable from MT_IBT_BYTES on */
+    u8 *write;        /* what to add an offset >= MT_IBT_BYTES to for the writable view */
+    u64 size;         /* bytes of the whole range */
+    u64 *ibt;         /* first table: address of an indirect entry, or of the miss stub */
+    u64 *ibt2;        /* second table: the same, or 0; NULL: the processor has no CRC32 */
     CacheOff code_lo; /* first chunk */
     u32 chunk_size;
     u32 nchunks;
@@ -45,22 +46,22 @@ extern Cache mt_cache;
 
 /* Code space that is being written: from reserve to commit or abort. */
 typedef struct CodeSpace {
-    CacheOff hot;      /* where the block begins */
-    CacheOff hot_end;  /* how far it may grow (moves down as stubs are taken) */
-    struct Chunk *chunk;
+    CacheOff hot, hot_end;   /* room for the block */
+    CacheOff cold, cold_end; /* room for its stubs; moves up as they are taken */
+    CacheOff cold_start;
+    struct Chunk *chunk, *cold_chunk;
 } CodeSpace;
 
 /* Maps the cache at mt_layout.cache_base and writes the glue. 0 or -errno. */
 int cache_init(void);
 
-/* INSIDE the world. Takes room for one translation of at least `need` bytes from the calling
- * thread's chunk, or a new chunk. False: the cache is full (flush, then again). */
+/* INSIDE the world. Takes room for one translation, at least `need` bytes of hot and `need` / 2 of cold
+ * code, from the calling thread's chunks, or new ones. False: the cache is full (flush, then again). */
 bool cache_reserve(CodeSpace *s, u32 need);
-/* Takes n bytes for a stub at the cold end of the space. Offset, or 0: no room. */
+/* Takes n bytes for a stub. Offset, or 0: no room. */
 CacheOff cache_take_cold(CodeSpace *s, u32 n);
-/* Keeps [s->hot, hot_end) and registers the block for cache_find_block(). */
+/* Keeps [s->hot, hot_end) and the stubs, and registers the block for cache_find_block(). */
 void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref);
-void cache_abort(CodeSpace *s);
 
 /* n bytes in a thunk chunk; `block_ref` is found by cache_find_block(). 0: full. */
 CacheOff cache_take_thunk(u32 n, u32 block_ref);
@@ -68,9 +69,9 @@ CacheOff cache_take_thunk(u32 n, u32 block_ref);
 /* One block of a chunk has been freed; a chunk without blocks becomes free. After a grace period. */
 void cache_release(CacheOff code);
 
-/* Which block does this code belong to? Signal-safe. 0: none (glue or a stub). *kind says what it
- * is. */
-u32 cache_find_block(u64 host_pc, ChunkKind *kind, bool *cold);
+/* Which block does this code belong to? Signal-safe. 0: none (glue). *kind says what it is (CHUNK_COLD:
+ * the block is not known). */
+u32 cache_find_block(u64 host_pc, ChunkKind *kind);
 
 /* World stopped: forgets all code. */
 void cache_flush_world(void);
@@ -79,11 +80,17 @@ void cache_flush_world(void);
 void cache_thread_exit(void);
 
 /* fork: the mappings are shared, so the child needs a copy of its own, made before the parent goes on
- * and changes it. World stopped. `before` returns the copy's descriptor, or -errno; `parent` and
- * `child` close it; `child` (0 or -errno) puts the copy in place of the parent's cache. */
-int cache_before_fork(void);
-void cache_after_fork_parent(int fd);
-int cache_after_fork_child(int fd);
+ * and changes it. World stopped. A child that shares the descriptors must not depend on one: then,
+ * and when there is none left, the copy is two views that the parent has mapped. `before` and `child`
+ * return 0 or -errno; `child` puts the copy in place of the parent's cache. */
+typedef struct CacheCopy {
+    int fd; /* or -1 and the two views */
+    u8 *write, *exec;
+} CacheCopy;
+
+int cache_before_fork(CacheCopy *copy, bool shares_fds);
+void cache_after_fork_parent(const CacheCopy *copy);
+int cache_after_fork_child(const CacheCopy *copy);
 
 u64 cache_used_bytes(void);
 

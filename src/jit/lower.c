@@ -32,7 +32,8 @@ static CacheOff here(const Lower *l)
 bool lower_room(const Lower *l)
 {
     return !l->full && l->nedges + 4 < MT_MAX_EDGES && pcmap_room(&l->map) &&
-           l->space.hot_end - here(l) > 3 * MT_LOWER_MAX;
+           l->space.hot_end - here(l) > 3 * MT_LOWER_MAX &&
+           l->space.cold_end - l->space.cold > 4 * (MT_STUB_BYTES + 9);
 }
 
 /* --- exits ------------------------------------------------------------------------------------ */

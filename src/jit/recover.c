@@ -26,7 +26,6 @@ _Static_assert(offsetof(Cache, ibt2) == MT_CACHE_IBT2, "cpu_offsets.h");
 HostWhere recover_where(u64 pc)
 {
     ChunkKind kind;
-    bool cold;
     Block *b;
 
     if (pc >= (u64)cache_entering_begin && pc < (u64)cache_entering_end) {
@@ -41,9 +40,9 @@ HostWhere recover_where(u64 pc)
     if (!cache_contains(pc)) {
         return WHERE_RUNTIME;
     }
-    b = block_of(cache_find_block(pc, &kind, &cold));
+    b = block_of(cache_find_block(pc, &kind));
     /* Glue and exit stubs lead to the run loop within a few instructions. */
-    if (b == block_of(0) ||
+    if (b == block_of(0) || kind == CHUNK_COLD ||
         (kind == CHUNK_BLOCKS && cache_off(pc) >= b->host_start + b->host_size)) {
         return WHERE_RUNTIME;
     }
@@ -141,8 +140,7 @@ void recover_leave_cache(ucontext_t *uc)
 {
     u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
     ChunkKind kind;
-    bool cold;
-    Block *b = block_of(cache_find_block(pc, &kind, &cold));
+    Block *b = block_of(cache_find_block(pc, &kind));
     CacheOff off = cache_off(pc);
     PcState s;
 

@@ -344,6 +344,9 @@ bool smc_unprotect_all(void)
 static void free_block(Block *b)
 {
     cache_release(b->host_start);
+    if (b->cold != 0) {
+        cache_release(b->cold);
+    }
     if (b->ind != 0 && !b->inline_ind) {
         cache_release(b->ind);
     }

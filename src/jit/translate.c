@@ -352,6 +352,7 @@ static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
     b->host_start = l->start;
     b->host = l->host;
     b->host_size = end - l->start;
+    b->cold = l->space.cold != l->space.cold_start ? l->space.cold_start : 0;
     b->ninsns = (u8)p->n;
     b->ind = l->ind;
     b->inline_ind = l->ind != 0;
@@ -435,6 +436,9 @@ static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
     if (first != b) {
         STAT_INC(TRANSLATIONS_LOST);
         cache_release(b->host_start);
+        if (b->cold != 0) {
+            cache_release(b->cold);
+        }
         block_free(b);
         *out = first;
         return TR_OK;
