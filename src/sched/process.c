@@ -39,8 +39,8 @@
 typedef struct ChildArgs {
     Thread *t;
     u64 flags, ptid, ctid, stack, tls;
-    int cache_fd; /* fork: the child's code cache */
-    i64 *pid_out; /* vfork_process() */
+    CacheCopy cache; /* fork: the child's code cache */
+    i64 *pid_out;    /* vfork_process() */
     u32 *done;
 } ChildArgs;
 
@@ -82,7 +82,7 @@ static void fork_child(const ChildArgs *a)
     world_after_fork_child(t);
     signal_after_fork_child(t);
     aspace_after_fork_child();
-    if (cache_after_fork_child(a->cache_fd) != 0) {
+    if (cache_after_fork_child(&a->cache) != 0) {
         mt_umsg_always("the code cache can't be copied for a forked child: out of memory");
         _exit(1);
     }
@@ -108,12 +108,11 @@ static i64 host_fork(u64 flags, int exit_signal)
 
 i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
 {
-    ChildArgs a = {t, flags, ptid, ctid, stack, tls, -1, NULL, NULL};
+    ChildArgs a = {t, flags, ptid, ctid, stack, tls, {-1, NULL, NULL}, NULL, NULL};
     i64 pid;
 
     world_stop(t);
-    a.cache_fd = cache_before_fork();
-    if (a.cache_fd < 0) {
+    if (cache_before_fork(&a.cache, (flags & CLONE_FILES) != 0) != 0) {
         world_resume(t);
         return -ENOMEM;
     }
@@ -129,7 +128,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     signal_after_fork_parent(t);
     aspace_unlock();
     world_resume(t);
-    cache_after_fork_parent(a.cache_fd);
+    cache_after_fork_parent(&a.cache);
     STAT_INC(FORKS);
     if (pid > 0 && (flags & CLONE_PARENT_SETTID)) {
         write_tid(ptid, (pid_t)pid);
@@ -223,7 +222,7 @@ static void restore_parent(Thread *t, ParentState *s)
 i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal,
                   i64 *pid_out, u32 *done)
 {
-    ChildArgs a = {t, flags, ptid, ctid, stack, tls, -1, pid_out, done};
+    ChildArgs a = {t, flags, ptid, ctid, stack, tls, {-1, NULL, NULL}, pid_out, done};
     u64 host_flags = (flags & ~(u64)(CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID |
                                      CLONE_CHILD_CLEARTID | CLONE_SIGHAND | CLONE_CLEAR_SIGHAND)) |
                      CLONE_VM | CLONE_VFORK | (u64)exit_signal;
