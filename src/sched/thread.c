@@ -87,20 +87,22 @@ void thread_clear_tid(Thread *t)
 
 void process_finish(Thread *t)
 {
-    static pid_t finished; /* by this process, or by one that it was forked from */
+    static pid_t begun, done; /* by this process, or by one that it was forked from */
     pid_t self = getpid();
 
-    if (__atomic_exchange_n(&finished, self, __ATOMIC_SEQ_CST) == self) {
-        /* Another thread is about to end the process: it must not be cut short. */
-        for (;;) {
-            pause();
+    if (__atomic_exchange_n(&begun, self, __ATOMIC_SEQ_CST) == self) {
+        /* Another thread's report must not be cut short by our ending the process. */
+        while (__atomic_load_n(&done, __ATOMIC_ACQUIRE) != self) {
+            usleep(1000);
         }
+        return;
     }
     tool_finish(t);
     if (mt_opts.stats) {
         stats_print();
     }
     log_close();
+    __atomic_store_n(&done, self, __ATOMIC_RELEASE);
 }
 
 /* The runtime's own part of a thread's end. */
