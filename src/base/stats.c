@@ -8,9 +8,9 @@
  * Lifetime:   sets are thread-local; a thread must exit through stats_thread_exit(). */
 #include "base/stats.h"
 
+#include "base/lockorder.h"
 #include "base/log.h"
 
-#include <pthread.h>
 
 __thread u64 mt_stats[STAT_COUNT];
 
@@ -21,7 +21,7 @@ typedef struct StatsSet {
 } StatsSet;
 
 static __thread StatsSet own;
-static pthread_mutex_t stats_lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex stats_lock = MT_MUTEX_INIT(RANK_STATS);
 static StatsSet *sets;
 static u64 folded[STAT_COUNT];
 
@@ -44,16 +44,16 @@ static void link_own_locked(void)
 
 void stats_thread_start(void)
 {
-    pthread_mutex_lock(&stats_lock);
+    mt_mutex_lock(&stats_lock);
     if (!own.listed) {
         link_own_locked();
     }
-    pthread_mutex_unlock(&stats_lock);
+    mt_mutex_unlock(&stats_lock);
 }
 
 void stats_thread_exit(void)
 {
-    pthread_mutex_lock(&stats_lock);
+    mt_mutex_lock(&stats_lock);
     if (own.listed) {
         if (own.next) {
             own.next->prev = own.prev;
@@ -69,7 +69,7 @@ void stats_thread_exit(void)
             mt_stats[i] = 0;
         }
     }
-    pthread_mutex_unlock(&stats_lock);
+    mt_mutex_unlock(&stats_lock);
 }
 
 static u64 total_locked(int id)
@@ -83,9 +83,9 @@ static u64 total_locked(int id)
 
 u64 stats_total(int id)
 {
-    pthread_mutex_lock(&stats_lock);
+    mt_mutex_lock(&stats_lock);
     u64 sum = total_locked(id);
-    pthread_mutex_unlock(&stats_lock);
+    mt_mutex_unlock(&stats_lock);
     return sum;
 }
 
@@ -118,7 +118,7 @@ void stats_print(void)
 void stats_after_fork_child(void)
 {
     /* The parent's other threads are gone, and with them whoever held the lock. */
-    stats_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    mt_mutex_init(&stats_lock, RANK_STATS);
     sets = NULL;
     for (int i = 0; i < STAT_COUNT; i++) {
         folded[i] = 0;

@@ -4,8 +4,9 @@
  * Locking: arena_lock. */
 #include "jit/block.h"
 
+#include "base/lockorder.h"
+
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -15,7 +16,7 @@ u8 *mt_block_arena;
 static u64 arena_size;
 static u64 arena_next;
 static void *free_lists[MT_CLASSES];
-static pthread_mutex_t arena_lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex arena_lock = MT_MUTEX_INIT(RANK_JIT_ARENA);
 
 int block_arena_init(u64 cache_size)
 {
@@ -43,7 +44,7 @@ Block *block_alloc(u32 nedges, u32 pcmap_len)
     u64 cls = n / 8;
     void *p = NULL;
 
-    pthread_mutex_lock(&arena_lock);
+    mt_mutex_lock(&arena_lock);
     if (cls < MT_CLASSES && free_lists[cls] != NULL) {
         p = free_lists[cls];
         free_lists[cls] = *(void **)p;
@@ -51,7 +52,7 @@ Block *block_alloc(u32 nedges, u32 pcmap_len)
         p = mt_block_arena + arena_next;
         arena_next += n;
     }
-    pthread_mutex_unlock(&arena_lock);
+    mt_mutex_unlock(&arena_lock);
     if (p != NULL) {
         memset(p, 0, n);
     }
@@ -65,18 +66,18 @@ void block_free(Block *b)
     if (cls >= MT_CLASSES) {
         return; /* regained at the next flush */
     }
-    pthread_mutex_lock(&arena_lock);
+    mt_mutex_lock(&arena_lock);
     *(void **)b = free_lists[cls];
     free_lists[cls] = b;
-    pthread_mutex_unlock(&arena_lock);
+    mt_mutex_unlock(&arena_lock);
 }
 
 void block_arena_reset_world(void)
 {
-    pthread_mutex_lock(&arena_lock);
+    mt_mutex_lock(&arena_lock);
     memset(free_lists, 0, sizeof(free_lists));
     /* Give the memory back, then begin anew. */
     madvise(mt_block_arena, arena_next, MADV_DONTNEED);
     arena_next = 64;
-    pthread_mutex_unlock(&arena_lock);
+    mt_mutex_unlock(&arena_lock);
 }

@@ -13,6 +13,7 @@
  * Lifetime:   a dead block is freed one grace period after blockmap_unlink(). */
 #include "jit/blockmap.h"
 
+#include "base/lockorder.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "jit/emit.h"
@@ -20,15 +21,14 @@
 #include "sched/rcu.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #define MT_CHAIN_LOCKS 64
 #define MT_MAP_BUCKETS (1u << 14)
 
 static struct cds_lfht *table;
-static pthread_mutex_t chain_locks[MT_CHAIN_LOCKS];
+static MtMutex chain_locks[MT_CHAIN_LOCKS];
 
-static pthread_mutex_t *chain_lock(const Block *b)
+static MtMutex *chain_lock(const Block *b)
 {
     return &chain_locks[b->self * 2654435761u >> 26];
 }
@@ -43,7 +43,7 @@ static unsigned long hash_pc(GuestAddr pc, u32 key)
 int blockmap_init(void)
 {
     for (int i = 0; i < MT_CHAIN_LOCKS; i++) {
-        pthread_mutex_init(&chain_locks[i], NULL);
+        mt_mutex_init(&chain_locks[i], RANK_JIT_CHAIN);
     }
     table = rcu_table_new(MT_MAP_BUCKETS);
     return table != NULL ? 0 : -ENOMEM;
@@ -140,7 +140,7 @@ void chain_link(Edge *e, Block *to)
     if (e->patch == 0) {
         return;
     }
-    pthread_mutex_lock(chain_lock(to));
+    mt_mutex_lock(chain_lock(to));
     /* e->to changes under the lock of the block it names; from 0 under any lock, by one winner. */
     if (!is_dead(to) && __atomic_load_n(&e->to, __ATOMIC_RELAXED) == 0) {
         u32 none = 0;
@@ -155,16 +155,16 @@ void chain_link(Edge *e, Block *to)
             }
         }
     }
-    pthread_mutex_unlock(chain_lock(to));
+    mt_mutex_unlock(chain_lock(to));
 }
 
 static void unlink_incoming(Block *b)
 {
-    pthread_mutex_lock(chain_lock(b));
+    mt_mutex_lock(chain_lock(b));
     while (b->in_head != 0) {
         unlink_edge_locked(b, edge_of(b->in_head));
     }
-    pthread_mutex_unlock(chain_lock(b));
+    mt_mutex_unlock(chain_lock(b));
 }
 
 static void unlink_outgoing(Block *b)
@@ -176,11 +176,11 @@ static void unlink_outgoing(Block *b)
         if (r != 0) {
             Block *to = block_of(r);
 
-            pthread_mutex_lock(chain_lock(to));
+            mt_mutex_lock(chain_lock(to));
             if (__atomic_load_n(&e->to, __ATOMIC_RELAXED) == r) {
                 unlink_edge_locked(to, e);
             }
-            pthread_mutex_unlock(chain_lock(to));
+            mt_mutex_unlock(chain_lock(to));
         }
     }
 }
@@ -188,7 +188,7 @@ static void unlink_outgoing(Block *b)
 /* The slot of the second table; entry.S computes the same. */
 __attribute__((target("crc32"))) static u64 *ibt2_slot(GuestAddr pc)
 {
-    return &mt_cache.ibt2[__builtin_ia32_crc32di(0, pc) & (MT_IBT_SIZE - 1)];
+    return &mt_cache.ibt2[__builtin_ia32_crc32di(0, pc) & (MT_IBT2_SIZE - 1)];
 }
 
 static void slot_remove(u64 *slot, u64 own, u64 empty)

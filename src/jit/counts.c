@@ -10,10 +10,10 @@
  *             registers only (CMakeLists.txt). */
 #include "jit/counts.h"
 
+#include "base/lockorder.h"
 #include "base/stats.h"
 #include "guest/cpu.h"
 
-#include <pthread.h>
 #include <string.h>
 
 __thread u64 mt_counts[MT_NVECTORS] __attribute__((tls_model("local-exec")));
@@ -28,7 +28,7 @@ typedef struct CountSet {
 } CountSet;
 
 static __thread CountSet own;
-static pthread_mutex_t counts_lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex counts_lock = MT_MUTEX_INIT(RANK_JIT_COUNTS);
 static CountSet *sets;
 static u64 folded[MT_COUNTERS];
 static CountVec vectors[MT_NVECTORS];
@@ -69,9 +69,9 @@ u32 counts_vector(const CountVec *v, bool spare)
 {
     u32 r;
 
-    pthread_mutex_lock(&counts_lock);
+    mt_mutex_lock(&counts_lock);
     r = vector_locked(v, spare);
-    pthread_mutex_unlock(&counts_lock);
+    mt_mutex_unlock(&counts_lock);
     return r;
 }
 
@@ -110,13 +110,13 @@ static void fold_own_locked(void)
 
 void counts_thread_start(void)
 {
-    pthread_mutex_lock(&counts_lock);
+    mt_mutex_lock(&counts_lock);
     own = (CountSet){mt_counts, sets, NULL, true};
     if (sets != NULL) {
         sets->prev = &own;
     }
     sets = &own;
-    pthread_mutex_unlock(&counts_lock);
+    mt_mutex_unlock(&counts_lock);
 }
 
 void counts_thread_end(void)
@@ -124,21 +124,21 @@ void counts_thread_end(void)
     if (!own.listed) {
         return;
     }
-    pthread_mutex_lock(&counts_lock);
+    mt_mutex_lock(&counts_lock);
     *(own.prev != NULL ? &own.prev->next : &sets) = own.next;
     if (own.next != NULL) {
         own.next->prev = own.prev;
     }
     own.listed = false;
     fold_own_locked();
-    pthread_mutex_unlock(&counts_lock);
+    mt_mutex_unlock(&counts_lock);
 }
 
 /* One thread, and the lock is free: who takes it is INSIDE, and the world was stopped; or ends, which
  * is short, and libc's fork may have come in between. */
 void counts_after_fork_child(void)
 {
-    pthread_mutex_init(&counts_lock, NULL);
+    mt_mutex_init(&counts_lock, RANK_JIT_COUNTS);
     own.next = own.prev = NULL;
     sets = own.listed ? &own : NULL;
     memset(folded, 0, sizeof(folded));
@@ -147,9 +147,9 @@ void counts_after_fork_child(void)
 
 void counts_vfork_save(void)
 {
-    pthread_mutex_lock(&counts_lock);
+    mt_mutex_lock(&counts_lock);
     fold_own_locked();
-    pthread_mutex_unlock(&counts_lock);
+    mt_mutex_unlock(&counts_lock);
 }
 
 void counts_vfork_drop(void)
@@ -159,12 +159,12 @@ void counts_vfork_drop(void)
 
 void counts_total(u64 out[MT_COUNTERS])
 {
-    pthread_mutex_lock(&counts_lock);
+    mt_mutex_lock(&counts_lock);
     memcpy(out, folded, sizeof(folded));
     for (CountSet *s = sets; s != NULL; s = s->next) {
         add_set_locked(out, s->counts);
     }
-    pthread_mutex_unlock(&counts_lock);
+    mt_mutex_unlock(&counts_lock);
 }
 
 /* --- corrections ------------------------------------------------------------------------------ */

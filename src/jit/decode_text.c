@@ -6,13 +6,14 @@
  *          tables are built on first use without one: decode_init() does that before threads.
  * Signals: not from host signal handlers (lock, 3 KB of stack). */
 #include "jit/decode_impl.h"
+
+#include "base/lockorder.h"
 #include "jit/decode_capstone.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-static pthread_mutex_t capstone_lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex capstone_lock = MT_MUTEX_INIT(RANK_CAPSTONE);
 static csh capstone;    /* capstone_lock; 0: could not be opened */
 static cs_insn *answer; /* capstone_lock */
 
@@ -29,13 +30,13 @@ void decode_text_init(const Insn *sample)
 
 csh decode_capstone_take(void)
 {
-    pthread_mutex_lock(&capstone_lock);
+    mt_mutex_lock(&capstone_lock);
     return answer == NULL ? 0 : capstone;
 }
 
 void decode_capstone_give(void)
 {
-    pthread_mutex_unlock(&capstone_lock);
+    mt_mutex_unlock(&capstone_lock);
 }
 
 const cs_insn *decode_capstone_locked(const Insn *in)

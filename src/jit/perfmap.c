@@ -3,14 +3,14 @@
  * Locking: one write(2) a line on an O_APPEND descriptor; opening is guarded by open_lock. */
 #include "jit/perfmap.h"
 
+#include "base/lockorder.h"
 #include "base/log.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
-static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex open_lock = MT_MUTEX_INIT(RANK_PERFMAP);
 static int map_fd = -1;
 static pid_t map_pid;
 
@@ -18,7 +18,7 @@ static int map_open(void)
 {
     char name[64];
 
-    pthread_mutex_lock(&open_lock);
+    mt_mutex_lock(&open_lock);
     if (map_pid != getpid()) {
         map_pid = getpid();
         snprintf(name, sizeof(name), "/tmp/perf-%d.map", (int)map_pid);
@@ -27,7 +27,7 @@ static int map_open(void)
             map_fd = log_fd_mover(map_fd);
         }
     }
-    pthread_mutex_unlock(&open_lock);
+    mt_mutex_unlock(&open_lock);
     return map_fd;
 }
 

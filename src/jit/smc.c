@@ -11,6 +11,7 @@
  *             period; until then threads may still run them. */
 #include "jit/smc.h"
 
+#include "base/lockorder.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "guest/aspace.h"
@@ -18,7 +19,6 @@
 #include "jit/cache.h"
 #include "sched/world.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -35,7 +35,7 @@ typedef struct PageEntry {
     u32 next; /* in the bucket */
 } PageEntry;
 
-static pthread_mutex_t page_lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex page_lock = MT_MUTEX_INIT(RANK_JIT_PAGES);
 static PageEntry *entries;
 static u32 entry_count, entry_room;
 static u32 buckets[MT_PAGE_BUCKETS];
@@ -125,13 +125,13 @@ static bool watch_slow(u64 page, PageWatch *w)
     aspace_lock();
     ok = aspace_query_locked(page * MT_PAGE_SIZE, &info) && (info.prot & PROT_EXEC) != 0;
     if (ok) {
-        pthread_mutex_lock(&page_lock);
+        mt_mutex_lock(&page_lock);
         PageEntry *p = make_locked(page);
         if (!p->valid) {
             ok = validate_locked(p, &info);
         }
         watch_result(p, w);
-        pthread_mutex_unlock(&page_lock);
+        mt_mutex_unlock(&page_lock);
     }
     aspace_unlock();
     return ok;
@@ -143,13 +143,13 @@ bool smc_watch(GuestAddr addr, PageWatch *w)
     PageEntry *p;
     bool valid;
 
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     p = find_locked(page);
     valid = p != NULL && p->valid;
     if (valid) {
         watch_result(p, w);
     }
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
     return valid || watch_slow(page, w);
 }
 
@@ -193,25 +193,25 @@ static void retire_locked(Block *b)
 
 void smc_retire(Block *b)
 {
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     retire_locked(b);
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
 }
 
 void smc_retire_private(Block *b)
 {
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     b->retire_next = retire_list;
     retire_list = b->self;
     retire_count++;
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
 }
 
 bool smc_register(Block *b, const PageWatch *w, u32 n)
 {
     bool ok = true;
 
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     for (u32 i = 0; i < n; i++) {
         PageEntry *p = &entries[w[i].entry];
 
@@ -228,7 +228,7 @@ bool smc_register(Block *b, const PageWatch *w, u32 n)
     if (!ok) {
         retire_locked(b);
     }
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
     return ok;
 }
 
@@ -261,7 +261,7 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
 {
     u64 first = start / MT_PAGE_SIZE, last = (end - 1) / MT_PAGE_SIZE;
 
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     if (last - first < 4 * (u64)entry_count) {
         for (u64 page = first; page <= last; page++) {
             PageEntry *p = find_locked(page);
@@ -277,7 +277,7 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
             }
         }
     }
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
 }
 
 /* aspace_lock and page_lock held: the page may be written from now on. */
@@ -296,7 +296,7 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
 
     aspace_lock();
     ours = aspace_query_locked(addr, &info) && (info.prot & PROT_WRITE) != 0;
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     p = find_locked(addr / MT_PAGE_SIZE);
     /* Not ours: the guest may write, and the page was not protected by us: a real fault (beyond the
      * end of a file, say) unless another thread has just handled the same one. */
@@ -319,7 +319,7 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
             allow_write_locked(p);
         }
     }
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
     aspace_unlock();
     return ours;
 }
@@ -329,14 +329,14 @@ bool smc_unprotect_all(void)
     bool any = false;
 
     aspace_lock();
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     for (u32 i = 1; i < entry_count && protected_count > 0; i++) {
         if (entries[i].is_protected) {
             allow_write_locked(&entries[i]);
             any = true;
         }
     }
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
     aspace_unlock();
     return any;
 }
@@ -358,31 +358,31 @@ void smc_reclaim(Thread *t)
     BlockRef list;
     u32 generation;
 
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     if (retire_count < MT_RECLAIM_AT) {
-        pthread_mutex_unlock(&page_lock);
+        mt_mutex_unlock(&page_lock);
         return;
     }
     list = retire_list;
     retire_list = 0;
     retire_count = 0;
     generation = mt_cache.generation;
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
     world_synchronize(t);
     /* A flush in the meantime has forgotten these blocks. */
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     while (generation == mt_cache.generation && list != 0) {
         Block *b = block_of(list);
 
         list = b->retire_next;
         free_block(b);
     }
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
 }
 
 void smc_flush_world(void)
 {
-    pthread_mutex_lock(&page_lock);
+    mt_mutex_lock(&page_lock);
     for (u32 i = 1; i < entry_count; i++) {
         entries[i].head = 0;
     }
@@ -391,5 +391,5 @@ void smc_flush_world(void)
     /* Under page_lock, so that smc_reclaim() frees either before it or not at all. */
     cache_flush_world();
     block_arena_reset_world();
-    pthread_mutex_unlock(&page_lock);
+    mt_mutex_unlock(&page_lock);
 }

@@ -11,9 +11,9 @@
  *             is it known how many elements it has touched. */
 #include "tools/lackey.h"
 
+#include "base/lockorder.h"
 #include "base/log.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +31,7 @@ typedef struct Buffer {
 } Buffer;
 
 static __thread Buffer *own;
-static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex list_lock = MT_MUTEX_INIT(RANK_TOOL);
 static Buffer *list;
 
 static void flush(Buffer *b)
@@ -173,25 +173,25 @@ void lackey_trace_thread_start(struct Thread *t)
 
     MT_ASSERT(b != NULL);
     own = b;
-    pthread_mutex_lock(&list_lock);
+    mt_mutex_lock(&list_lock);
     b->next = list;
     if (list != NULL) {
         list->prev = b;
     }
     list = b;
-    pthread_mutex_unlock(&list_lock);
+    mt_mutex_unlock(&list_lock);
 }
 
 void lackey_trace_thread_end(struct Thread *t)
 {
     Buffer *b = own;
 
-    pthread_mutex_lock(&list_lock);
+    mt_mutex_lock(&list_lock);
     *(b->prev != NULL ? &b->prev->next : &list) = b->next;
     if (b->next != NULL) {
         b->next->prev = b->prev;
     }
-    pthread_mutex_unlock(&list_lock);
+    mt_mutex_unlock(&list_lock);
     flush(b);
     own = NULL;
     free(b);
@@ -200,7 +200,7 @@ void lackey_trace_thread_end(struct Thread *t)
 /* The parent writes what there was. */
 void lackey_trace_fork_child(struct Thread *t)
 {
-    pthread_mutex_init(&list_lock, NULL);
+    mt_mutex_init(&list_lock, RANK_TOOL);
     own->used = 0;
     own->next = own->prev = NULL;
     list = own;
@@ -208,9 +208,9 @@ void lackey_trace_fork_child(struct Thread *t)
 
 void lackey_trace_finish(void)
 {
-    pthread_mutex_lock(&list_lock);
+    mt_mutex_lock(&list_lock);
     for (Buffer *b = list; b != NULL; b = b->next) {
         flush(b);
     }
-    pthread_mutex_unlock(&list_lock);
+    mt_mutex_unlock(&list_lock);
 }
