@@ -170,6 +170,21 @@ static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
     return in->cls == INSN_JCC && (p->branches > mt_opts.max_branches || blockmap_find(next, 0));
 }
 
+/* int3, int n, int1: what the signal's frame names is the instruction behind, so that must have code. */
+static bool is_trap(const Insn *in)
+{
+    u8 op = in->bytes[in->opcode_off];
+
+    return in->cls == INSN_PLAIN && in->modrm_off == 0xff &&
+           (in->opcode_off == 0 || in->bytes[in->opcode_off - 1] != 0x0f) &&
+           (op == 0xcc || op == 0xcd || op == 0xf1);
+}
+
+static bool behind_trap(const Plan *p)
+{
+    return p->n > 1 && is_trap(&p->insns[p->n - 2]);
+}
+
 /* Adds instructions until the block ends. */
 static void plan_make(Plan *p, GuestAddr pc)
 {
@@ -184,7 +199,8 @@ static void plan_make(Plan *p, GuestAddr pc)
         pc += in->len;
         p->next = pc;
         p->branches += in->cls == INSN_JCC || in->cls == INSN_JRCXZ;
-        if (in->cls == INSN_JMP && p->n < plan_limit(p) && may_follow(p, in->target)) {
+        if (in->cls == INSN_JMP && p->n < plan_limit(p) && !behind_trap(p) &&
+            may_follow(p, in->target)) {
             p->followed[p->n - 1] = 1;
             pc = in->target;
             continue;
