@@ -10,12 +10,13 @@
  * Signals:    cache_find_block() only. */
 #include "jit/cache.h"
 
+#include "base/lockorder.h"
 #include "base/log.h"
 #include "guest/layout.h"
 #include "jit/entry.h"
 
+#include <cpuid.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,7 +41,7 @@ typedef struct Chunk {
 
 Cache mt_cache;
 
-static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static MtMutex pool_lock = MT_MUTEX_INIT(RANK_JIT_CACHE);
 static Chunk *chunks;
 
 typedef struct OwnChunk {
@@ -66,17 +67,38 @@ static u64 glue_jump(const void *target)
 
 static void ibt_clear(void)
 {
-    for (u32 i = 0; i < MT_IBT_SIZE; i++) {
+    for (u32 i = 0; i <= mt_cache.ibt_mask; i++) {
         mt_cache.ibt[i] = mt_cache.glue_ib_miss;
     }
     if (mt_cache.ibt2 != NULL) {
-        madvise(mt_cache.ibt2, MT_IBT_SIZE * 8, MADV_DONTNEED);
+        madvise(mt_cache.ibt2, MT_IBT2_SIZE * 8, MADV_DONTNEED);
     }
+}
+
+/* pext is microcoded on AMD processors before Zen 3, and loop is slow on Intel's. */
+static void choose_instructions(void)
+{
+    u32 a, b, c, d, family;
+    bool amd, pext;
+    u64 mask;
+
+    __cpuid(0, a, b, c, d);
+    amd = b == signature_AMD_ebx || b == 0x6f677948; /* "Hygo" */
+    __cpuid(1, a, b, c, d);
+    family = (a >> 8 & 15) + ((a >> 8 & 15) == 15 ? a >> 20 & 255 : 0);
+    pext = __builtin_cpu_supports("bmi2") && (!amd || family >= 0x19);
+    mt_cache.fast_loop = amd;
+    mt_cache.ibt_mask = pext ? MT_IBT_SIZE - 1 : 0xffff;
+    mask = mt_cache.ibt_mask;
+    mt_cache.ibt_mask_at = pext ? (u32)cache_exec_addr(glue_at) : 0;
+    memcpy(cache_write_ptr(glue_at), &mask, sizeof(mask));
+    glue_at += 16;
 }
 
 static void glue_init(void)
 {
     glue_at = MT_IBT_BYTES;
+    choose_instructions();
     mt_cache.glue_direct = glue_jump(exit_direct);
     mt_cache.glue_ib_exit = glue_jump(exit_ib_miss);
     mt_cache.glue_ib_miss = mt_cache.ibt2 != NULL ? glue_jump(ib_probe_begin)
@@ -223,7 +245,7 @@ static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
 {
     Chunk *c;
 
-    pthread_mutex_lock(&pool_lock);
+    mt_mutex_lock(&pool_lock);
     if (o->chunk != NULL && o->generation == mt_cache.generation) {
         o->chunk->owned = false;
         chunk_maybe_free_locked(o->chunk);
@@ -234,7 +256,7 @@ static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
         c->kind = (u8)kind;
         c->next = c->lo;
     }
-    pthread_mutex_unlock(&pool_lock);
+    mt_mutex_unlock(&pool_lock);
     if (c != NULL && c->starts == NULL) {
         c->starts = malloc(mt_cache.chunk_size / MT_BLOCK_ALIGN * sizeof(ChunkStart));
         MT_ASSERT(c->starts != NULL);
@@ -285,9 +307,9 @@ CacheOff cache_take_cold(CodeSpace *s, u32 n)
 
 static void count_live(Chunk *c)
 {
-    pthread_mutex_lock(&pool_lock);
+    mt_mutex_lock(&pool_lock);
     c->live++;
-    pthread_mutex_unlock(&pool_lock);
+    mt_mutex_unlock(&pool_lock);
 }
 
 static void add_start(Chunk *c, CacheOff off, u32 block)
@@ -343,11 +365,11 @@ void cache_release(CacheOff code)
 {
     Chunk *c = chunk_at(code);
 
-    pthread_mutex_lock(&pool_lock);
+    mt_mutex_lock(&pool_lock);
     MT_ASSERT(c != NULL && c->live > 0);
     c->live--;
     chunk_maybe_free_locked(c);
-    pthread_mutex_unlock(&pool_lock);
+    mt_mutex_unlock(&pool_lock);
 }
 
 u32 cache_find_block(u64 host_pc, ChunkKind *kind)
@@ -377,16 +399,16 @@ u32 cache_find_block(u64 host_pc, ChunkKind *kind)
 
 void cache_flush_world(void)
 {
-    pthread_mutex_lock(&pool_lock);
+    mt_mutex_lock(&pool_lock);
     mt_cache.generation++;
     pool_init();
-    pthread_mutex_unlock(&pool_lock);
+    mt_mutex_unlock(&pool_lock);
     ibt_clear();
 }
 
 void cache_thread_exit(void)
 {
-    pthread_mutex_lock(&pool_lock);
+    mt_mutex_lock(&pool_lock);
     for (int i = 0; i <= CHUNK_COLD; i++) {
         if (own[i].chunk != NULL && own[i].generation == mt_cache.generation) {
             own[i].chunk->owned = false;
@@ -394,7 +416,7 @@ void cache_thread_exit(void)
         }
         own[i].chunk = NULL;
     }
-    pthread_mutex_unlock(&pool_lock);
+    mt_mutex_unlock(&pool_lock);
 }
 
 static int write_range(int fd, CacheOff lo, CacheOff hi)
@@ -516,7 +538,7 @@ u64 cache_used_bytes(void)
 {
     u64 n = 0;
 
-    pthread_mutex_lock(&pool_lock);
+    mt_mutex_lock(&pool_lock);
     for (u32 i = 0; i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
@@ -524,6 +546,6 @@ u64 cache_used_bytes(void)
             n += c->next - c->lo;
         }
     }
-    pthread_mutex_unlock(&pool_lock);
+    mt_mutex_unlock(&pool_lock);
     return n;
 }

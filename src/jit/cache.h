@@ -10,11 +10,12 @@
 
 typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 
-/* Indirect branches look in the first table, by the low 16 bits of the target; a miss looks in the
- * second (entry.S), by 16 bits of its CRC, so that two targets which collide in one hardly ever do in
- * the other. */
-#define MT_IBT_SIZE 65536u
-#define MT_IBT_BYTES (2u * MT_IBT_SIZE * 8)
+/* Indirect branches look in the first table, by the low bits of the target: 18 where the processor has
+ * a fast pext, which leaves the flags alone, else 16 (movzx). A miss looks in the second (entry.S), by
+ * 16 bits of its CRC, so that two targets which collide in one hardly ever do in the other. */
+#define MT_IBT_SIZE (1u << 18)
+#define MT_IBT2_SIZE (1u << 16)
+#define MT_IBT_BYTES ((MT_IBT_SIZE + MT_IBT2_SIZE) * 8u)
 #define MT_GLUE_BYTES 4096u
 #define MT_CACHE_HEAD (MT_IBT_BYTES + MT_GLUE_BYTES) /* before the first chunk */
 
@@ -32,6 +33,9 @@ typedef struct Cache {
     u64 size;         /* bytes of the whole range */
     u64 *ibt;         /* first table: address of an indirect entry, or of the miss stub */
     u64 *ibt2;        /* second table: the same, or 0; NULL: the processor has no CRC32 */
+    u32 ibt_mask;       /* which bits of the target index the first table */
+    u32 ibt_mask_at;    /* address of a 64-bit copy of it, for pext; 0: no pext, 16 bits */
+    bool fast_loop;     /* `loop` is a cheap branch: AMD */
     CacheOff code_lo; /* first chunk */
     u32 chunk_size;
     u32 nchunks;
@@ -112,7 +116,7 @@ static inline bool cache_contains(u64 host_pc)
 /* The slot of the first table for a guest address. */
 static inline u64 *ibt_slot(GuestAddr pc)
 {
-    return &mt_cache.ibt[pc & (MT_IBT_SIZE - 1)];
+    return &mt_cache.ibt[pc & mt_cache.ibt_mask];
 }
 
 static inline CacheOff cache_off(u64 host_pc)

@@ -317,7 +317,19 @@ static void lower_call(Lower *l, const Insn *in)
     emit_link_jmp(l, 0, in->target);
 }
 
-/* mov %rcx, slot[1]; movzx %cx, %ecx; jmp *table(, %rcx, 8)      LIVE: rcx = target */
+/* The index of rcx in the first table, to rcx: movzx %cx, %ecx or pext mask, %rcx, %rcx. Its length. */
+static u32 emit_ib_index(Emit *e)
+{
+    if (mt_cache.ibt_mask_at == 0) {
+        emit_bytes(e, "\x0f\xb7\xc9", 3);
+        return 3;
+    }
+    emit_bytes(e, "\xc4\xe2\xf2\xf5\x0c\x25", 6);
+    emit_u32(e, mt_cache.ibt_mask_at);
+    return 10;
+}
+
+/* mov %rcx, slot[1]; (index to %rcx); jmp *table(, %rcx, 8)      LIVE: rcx = target */
 static u32 emit_ib_jump(Lower *l, PcStep *steps)
 {
     emit_fs_store(&l->e, MT_RCX, SLOT(1));
@@ -327,13 +339,8 @@ static u32 emit_ib_jump(Lower *l, PcStep *steps)
         steps[1] = (PcStep){5, PC_TGT_SLOT};
         return 2;
     }
-    emit_u8(&l->e, 0x0f);
-    emit_u8(&l->e, 0xb7);
-    emit_u8(&l->e, 0xc9);
-    steps[1] = (PcStep){3, PC_TGT_SLOT};
-    emit_u8(&l->e, 0xff);
-    emit_u8(&l->e, 0x24);
-    emit_u8(&l->e, 0xcd);
+    steps[1] = (PcStep){(u8)emit_ib_index(&l->e), PC_TGT_SLOT};
+    emit_bytes(&l->e, "\xff\x24\xcd", 3);
     emit_u32(&l->e, (u32)mt_cache.exec);
     steps[2] = (PcStep){7, PC_TGT_SLOT};
     return 3;
@@ -420,29 +427,42 @@ static void lower_indirect(Lower *l, const Insn *in)
     pcmap_steps(&l->map, in->len, s, n, 0);
 }
 
-/* Guest address below 2 GiB:
- *     .quad pc; entry: mov slot[1], %rcx; lea -pc(%rcx), %rcx; jrcxz 1f; jmp miss; 1: mov slot[0], %rcx
+/* Guest address below 2 GiB, where loop is cheap (a branch that is not taken costs nothing):
+ *     1: jmp miss; .quad pc; entry: mov slot[1], %rcx; lea 1-pc(%rcx), %rcx; loop 1b;
+ *     mov slot[0], %rcx
+ * elsewhere:
+ *     .quad pc; entry: mov slot[1], %rcx; lea -pc(%rcx), %rcx; jrcxz 1f; jmp miss; 1:
+ *     mov slot[0], %rcx
  * Otherwise %rdx, spilled to slot[2], holds -pc.
  * LIVE: rcx in slot[0], target in slot[1]; all else the guest's. */
 CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
 {
+    const u32 one = mt_cache.fast_loop ? 1 : 0;
+    u64 miss = e->x;
     CacheOff entry;
 
+    if (mt_cache.fast_loop) {
+        emit_jmp(e, mt_cache.glue_ib_miss);
+    }
     emit_u64(e, pc);
     entry = (CacheOff)(e->x - mt_cache.exec);
     emit_fs_load(e, MT_RCX, SLOT(1));
     if (low_address(pc)) {
         emit_bytes(e, "\x48\x8d\x89", 3);
-        emit_u32(e, (u32) - (i32)pc);
+        emit_u32(e, one - (u32)pc);
     } else {
         emit_fs_store(e, MT_RDX, SLOT(2));
-        emit_mov_imm64(e, MT_RDX, -pc);
+        emit_mov_imm64(e, MT_RDX, one - pc);
         emit_bytes(e, "\x48\x8d\x0c\x11", 4); /* lea (%rcx,%rdx), %rcx */
         emit_fs_load(e, MT_RDX, SLOT(2));
     }
-    emit_u8(e, 0xe3);
-    emit_u8(e, 5);
-    emit_jmp(e, mt_cache.glue_ib_miss);
+    if (mt_cache.fast_loop) {
+        emit_u8(e, 0xe2);
+        emit_u8(e, (u8)(miss - (e->x + 1)));
+    } else {
+        emit_bytes(e, "\xe3\x05", 2);
+        emit_jmp(e, mt_cache.glue_ib_miss);
+    }
     emit_fs_load(e, MT_RCX, SLOT(0));
     if (body != 0) {
         emit_jmp(e, body);

@@ -14,6 +14,9 @@ Thread *thread_start(bool is_main);
  * thread: robust futexes, CLEARTID. If it was the last thread the end-of-run reports are made. */
 void thread_end(Thread *t);
 
+/* fork's child: forgets the other threads. */
+void thread_count_fork_child(void);
+
 /* Writes and wakes the CLONE_CHILD_CLEARTID word. */
 void thread_clear_tid(Thread *t);
 

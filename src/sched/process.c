@@ -77,6 +77,7 @@ static void fork_child(const ChildArgs *a)
     Thread *t = a->t;
 
     child_state(a);
+    thread_count_fork_child();
     log_after_fork_child();
     stats_after_fork_child();
     world_after_fork_child(t);

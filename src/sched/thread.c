@@ -127,9 +127,19 @@ static void thread_free(Thread *t, bool of_guest)
     free(t);
 }
 
+/* Guest threads that have been started, or are about to be, and have not ended. Counted before the
+ * start: a main thread that ends at once must not take itself for the last one. Atomic; ACQ_REL, so
+ * that the last one sees what the others have counted. */
+static u32 live_threads = 1;
+
+void thread_count_fork_child(void)
+{
+    __atomic_store_n(&live_threads, 1, __ATOMIC_RELAXED); /* it is alone */
+}
+
 void thread_end(Thread *t)
 {
-    if (world_thread_count() == 1) {
+    if (__atomic_sub_fetch(&live_threads, 1, __ATOMIC_ACQ_REL) == 0) {
         process_finish(t);
     }
     tool_thread_end(t);
@@ -316,8 +326,10 @@ i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, in
     if (s == NULL) {
         return -ENOMEM;
     }
+    __atomic_add_fetch(&live_threads, 1, __ATOMIC_RELAXED);
     r = start_host_thread(t, thread_main, s, &th);
     if (r != 0) {
+        __atomic_sub_fetch(&live_threads, 1, __ATOMIC_RELAXED); /* not 0: we live */
         free(s);
         return r;
     }
