@@ -19,7 +19,7 @@
 __thread u64 mt_counts[MT_NVECTORS] __attribute__((tls_model("local-exec")));
 i32 mt_counts_tpoff;
 
-#define NBUCKETS 2048 /* twice MT_NVECTORS at least: a probe always ends */
+#define NBUCKETS 8192 /* twice MT_NVECTORS at least: a probe always ends */
 
 typedef struct CountSet {
     u64 *counts;
@@ -56,7 +56,7 @@ static u32 vector_locked(const CountVec *v, bool spare)
             return buckets[at] - 1u;
         }
     }
-    if (nvectors == MT_NVECTORS - (spare ? 0 : MT_SPARE_VECTORS)) {
+    if (nvectors >= MT_NVECTORS - (spare ? 0 : MT_SPARE_VECTORS)) {
         return MT_NO_VECTOR;
     }
     vectors[nvectors] = *v;

@@ -9,7 +9,7 @@
 #include "base/base.h"
 
 #define MT_COUNTERS 16
-#define MT_NVECTORS 1024 /* the first MT_COUNTERS are the unit vectors */
+#define MT_NVECTORS 4096 /* the first MT_COUNTERS are the unit vectors */
 #define MT_NO_VECTOR 0xffffu
 
 typedef struct CountVec {
