@@ -430,7 +430,6 @@ void decode_init(void)
 {
     unsigned a, b, c, d;
     char vendor[13] = {0};
-    Insn nop;
 
     ZydisDecoderInit(&decode_zydis, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     if (__get_cpuid(0, &a, &b, &c, &d)) {
@@ -445,8 +444,6 @@ void decode_init(void)
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & 1u << 14)) {
         ZydisDecoderEnableMode(&decode_zydis, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
     }
-    decode_insn(&nop, 0, (const u8 *)"\x90", 1);
-    decode_text_init(&nop);
 }
 
 void decode_insn(Insn *out, GuestAddr pc, const u8 *code, size_t avail)

@@ -13,5 +13,7 @@ void decode_capstone_give(void);
 
 /* What capstone makes of the bytes, NULL if it rejects them. Valid until the lock is given back. */
 const cs_insn *decode_capstone_locked(const Insn *in);
+/* A register's name in capstone's numbering, or NULL. */
+const char *decode_capstone_reg_locked(unsigned reg);
 
 #endif

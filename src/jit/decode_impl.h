@@ -96,9 +96,6 @@ bool decode_accesses(const ZydisDecodedInstruction *z, const ZydisDecodedOperand
  * operand: clzero, monitor and the like. */
 bool decode_hidden_address(ZydisMnemonic m);
 
-/* Creates the capstone handle and lets it build its tables (see decode_text.c). */
-void decode_text_init(const Insn *sample);
-
 /* Capstone 4.0.2 is known to be wrong about it (decode_verify.c). */
 bool decode_capstone_bad(const Insn *in);
 

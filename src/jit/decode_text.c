@@ -2,41 +2,74 @@
  * decode_text.c -- disassembly for traces, logs and crash reports.
  * Role:    capstone prints; Zydis's formatter does where capstone is known to be wrong, rejects, or
  *          disagrees about the length.
- * Locking: capstone's handle is written by every decode, so one lock is held around it. Some of its
- *          tables are built on first use without one: decode_init() does that before threads.
+ * Locking: capstone's handle is written by every decode, and some of its tables on first use, so one
+ *          lock is held around it.
  * Signals: not from host signal handlers (lock, 3 KB of stack). */
 #include "jit/decode_impl.h"
 
 #include "base/lockorder.h"
 #include "jit/decode_capstone.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
+/* capstone is opened on first use: its tables are 4 MB of relocated data and a millisecond at start,
+ * which a run that prints no disassembly need not pay. */
+typedef struct Capstone {
+    void *library;
+    csh handle;
+    cs_insn *answer;
+    cs_err (*open)(cs_arch, cs_mode, csh *);
+    cs_err (*option)(csh, cs_opt_type, size_t);
+    cs_insn *(*alloc)(csh);
+    bool (*disasm_iter)(csh, const uint8_t **, size_t *, uint64_t *, cs_insn *);
+    const char *(*reg_name)(csh, unsigned);
+} Capstone;
+
 static MtMutex capstone_lock = MT_MUTEX_INIT(RANK_CAPSTONE);
-static csh capstone;    /* capstone_lock; 0: could not be opened */
-static cs_insn *answer; /* capstone_lock */
+static Capstone capstone; /* capstone_lock; answer NULL: not opened, or not to be had */
+static bool tried;        /* capstone_lock */
 
-void decode_text_init(const Insn *sample)
+static bool find_symbols(Capstone *c)
 {
-    char text[64];
+    c->open = (__typeof__(c->open))dlsym(c->library, "cs_open");
+    c->option = (__typeof__(c->option))dlsym(c->library, "cs_option");
+    c->alloc = (__typeof__(c->alloc))dlsym(c->library, "cs_malloc");
+    c->disasm_iter = (__typeof__(c->disasm_iter))dlsym(c->library, "cs_disasm_iter");
+    c->reg_name = (__typeof__(c->reg_name))dlsym(c->library, "cs_reg_name");
+    return c->open && c->option && c->alloc && c->disasm_iter && c->reg_name;
+}
 
-    if (capstone == 0 && cs_open(CS_ARCH_X86, CS_MODE_64, &capstone) == CS_ERR_OK) {
-        cs_option(capstone, CS_OPT_DETAIL, CS_OPT_ON);
-        answer = cs_malloc(capstone);
+static void open_locked(Capstone *c)
+{
+    tried = true;
+    c->library = dlopen("libcapstone.so.4", RTLD_NOW | RTLD_LOCAL);
+    if (c->library == NULL || !find_symbols(c) ||
+        c->open(CS_ARCH_X86, CS_MODE_64, &c->handle) != CS_ERR_OK) {
+        return;
     }
-    decode_text(sample, text, sizeof(text));
+    c->option(c->handle, CS_OPT_DETAIL, CS_OPT_ON);
+    c->answer = c->alloc(c->handle);
 }
 
 csh decode_capstone_take(void)
 {
     mt_mutex_lock(&capstone_lock);
-    return answer == NULL ? 0 : capstone;
+    if (!tried) {
+        open_locked(&capstone);
+    }
+    return capstone.answer == NULL ? 0 : capstone.handle;
 }
 
 void decode_capstone_give(void)
 {
     mt_mutex_unlock(&capstone_lock);
+}
+
+const char *decode_capstone_reg_locked(unsigned reg)
+{
+    return capstone.reg_name(capstone.handle, reg);
 }
 
 const cs_insn *decode_capstone_locked(const Insn *in)
@@ -45,7 +78,9 @@ const cs_insn *decode_capstone_locked(const Insn *in)
     size_t size = sizeof(in->bytes);
     uint64_t address = in->pc;
 
-    return cs_disasm_iter(capstone, &code, &size, &address, answer) ? answer : NULL;
+    return capstone.disasm_iter(capstone.handle, &code, &size, &address, capstone.answer)
+               ? capstone.answer
+               : NULL;
 }
 
 static bool capstone_text(const Insn *in, char *buf, size_t size)

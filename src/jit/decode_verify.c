@@ -94,9 +94,9 @@ bool decode_capstone_bad(const Insn *in)
 }
 
 /* The register's name, "" for none and for the pseudo registers of an empty SIB index. */
-static const char *capstone_register(csh handle, unsigned reg)
+static const char *capstone_register(unsigned reg)
 {
-    const char *name = reg == X86_REG_INVALID ? NULL : cs_reg_name(handle, reg);
+    const char *name = reg == X86_REG_INVALID ? NULL : decode_capstone_reg_locked(reg);
 
     return name == NULL || reg == X86_REG_RIZ || reg == X86_REG_EIZ ? "" : name;
 }
@@ -106,14 +106,14 @@ static const char *zydis_register(ZydisRegister reg)
     return reg == ZYDIS_REGISTER_NONE ? "" : ZydisRegisterGetString(reg);
 }
 
-static bool same_operand(csh handle, const x86_op_mem *c, const ZydisDecodedOperandMem *z,
+static bool same_operand(const x86_op_mem *c, const ZydisDecodedOperandMem *z,
                          bool addr32)
 {
     const char *index = zydis_register(z->index);
     const char *seg = z->segment == ZYDIS_REGISTER_FS   ? "fs"
                       : z->segment == ZYDIS_REGISTER_GS ? "gs"
                                                         : "";
-    const char *cseg = capstone_register(handle, c->segment);
+    const char *cseg = capstone_register(c->segment);
 
     if (strcmp(cseg, "fs") != 0 && strcmp(cseg, "gs") != 0) {
         cseg = "";
@@ -122,8 +122,8 @@ static bool same_operand(csh handle, const x86_op_mem *c, const ZydisDecodedOper
         seg = cseg; /* lea has no segment, whatever its prefix */
     }
     return strcmp(seg, cseg) == 0 &&
-           strcmp(capstone_register(handle, c->base), zydis_register(z->base)) == 0 &&
-           strcmp(capstone_register(handle, c->index), index) == 0 &&
+           strcmp(capstone_register(c->base), zydis_register(z->base)) == 0 &&
+           strcmp(capstone_register(c->index), index) == 0 &&
            (index[0] == 0 || c->scale == z->scale) &&
            (c->disp == z->disp.value || (addr32 && (u32)c->disp == (u32)z->disp.value));
 }
@@ -151,7 +151,7 @@ static const x86_op_mem *capstone_operand(const cs_insn *c)
     return NULL;
 }
 
-static bool verify_locked(csh handle, const Insn *in, const ZydisDecodedInstruction *z,
+static bool verify_locked(const Insn *in, const ZydisDecodedInstruction *z,
                           const ZydisDecodedOperand *ops, char *buf, size_t size)
 {
     const ZydisDecodedOperandMem *zmem = zydis_operand(z, ops);
@@ -170,7 +170,7 @@ static bool verify_locked(csh handle, const Insn *in, const ZydisDecodedInstruct
         return true; /* capstone lists string operands as explicit ones */
     }
     if (capstone_operand(c) == NULL ||
-        !same_operand(handle, capstone_operand(c), zmem, in->flags & INSN_F_ADDR32)) {
+        !same_operand(capstone_operand(c), zmem, in->flags & INSN_F_ADDR32)) {
         snprintf(buf, size, "memory operand differs, capstone: %s %s", c->mnemonic, c->op_str);
         return false;
     }
@@ -188,7 +188,6 @@ bool decode_verify(const Insn *in, char *buf, size_t size)
     ZydisDecodedInstruction z;
     ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
     Insn slow;
-    csh handle;
     bool ok = true;
     bool known;
 
@@ -207,9 +206,8 @@ bool decode_verify(const Insn *in, char *buf, size_t size)
     if (!known || is_knc(&z) || decode_capstone_bad(in)) {
         return true;
     }
-    handle = decode_capstone_take();
-    if (handle != 0) {
-        ok = verify_locked(handle, in, &z, ops, buf, size);
+    if (decode_capstone_take() != 0) {
+        ok = verify_locked(in, &z, ops, buf, size);
     }
     decode_capstone_give();
     return ok;
