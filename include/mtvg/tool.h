@@ -40,15 +40,15 @@ enum {
 
 typedef struct MtvgInsn {
     u64 pc;
-    u64 target;               /* of a direct branch */
+    u64 target; /* of a direct branch */
     const u8 *bytes;
-    u16 gprs_read;            /* bit r: register r (hardware numbering), explicitly or implicitly */
-    u16 gprs_written;         /* wholly or partly; partly counts as read as well */
+    u16 gprs_read;    /* bit r: register r (hardware numbering), explicitly or implicitly */
+    u16 gprs_written; /* wholly or partly; partly counts as read as well */
     u8 flags_read, flags_written;
     u8 len;
-    u8 kind;                  /* MtvgKind */
-    u8 cond;                  /* MTVG_JCC: condition code 0..15 as encoded */
-    u8 flags;                 /* MTVG_I_* */
+    u8 kind;  /* MtvgKind */
+    u8 cond;  /* MTVG_JCC: condition code 0..15 as encoded */
+    u8 flags; /* MTVG_I_* */
 } MtvgInsn;
 
 typedef enum MtvgMemKind {
@@ -68,16 +68,16 @@ typedef enum MtvgMemKind {
 
 /* One memory access of an instruction, explicit or implicit, in terms of the registers before it. */
 typedef struct MtvgMem {
-    u8 kind;         /* MtvgMemKind */
-    u8 base, index;  /* register, MTVG_NO_REG, MTVG_REG_RIP (disp is the address then) */
+    u8 kind;        /* MtvgMemKind */
+    u8 base, index; /* register, MTVG_NO_REG, MTVG_REG_RIP (disp is the address then) */
     u8 scale;
-    u8 seg;          /* 0, 1: FS, 2: GS */
+    u8 seg; /* 0, 1: FS, 2: GS */
     u8 read, write;
     u8 rep;
     u8 vsib_reg, vsib_width, mask_reg;
     u8 elem_size, elem_count;
     i64 disp;
-    u32 size;        /* bytes; 0: depends on the state */
+    u32 size; /* bytes; 0: depends on the state */
 } MtvgMem;
 
 /* The superblock. Instructions 0..n-1 are in the order of execution; direct jumps inside it have been
@@ -123,13 +123,13 @@ typedef enum MtvgWhen { MTVG_BEFORE, MTVG_AFTER } MtvgWhen;
 /* What a called function is given. The registers are those before or behind the instruction. */
 typedef struct MtvgCall {
     struct Thread *thread;
-    u64 pc;               /* of the instruction */
+    u64 pc; /* of the instruction */
     u8 len, nmems, when;
-    u8 flags;             /* MTVG_I_* */
-    const MtvgMem *mems;  /* its accesses */
-    const u64 *gpr;       /* 16, hardware numbering */
+    u8 flags;            /* MTVG_I_* */
+    const MtvgMem *mems; /* its accesses */
+    const u64 *gpr;      /* 16, hardware numbering */
     u64 rflags, fs_base, gs_base;
-    u64 arg;              /* as given to mtvg_call() */
+    u64 arg; /* as given to mtvg_call() */
 } MtvgCall;
 
 /* INSIDE. Calls fn before or behind instruction i (behind: MTVG_PLAIN only) each time it is executed.

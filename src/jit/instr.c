@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(MtvgMem) == sizeof(MemOp) && offsetof(MtvgMem, disp) == offsetof(MemOp, disp) &&
+_Static_assert(sizeof(MtvgMem) == sizeof(MemOp) &&
+                   offsetof(MtvgMem, disp) == offsetof(MemOp, disp) &&
                    offsetof(MtvgMem, size) == offsetof(MemOp, size) &&
                    offsetof(MtvgMem, rep) == offsetof(MemOp, rep) &&
                    offsetof(MtvgMem, elem_count) == offsetof(MemOp, elem_count),
@@ -42,8 +43,9 @@ static bool traps_one_byte(const Insn *in, u8 op)
     case 0xf4:
     case 0xfa:
     case 0xfb: return true;
-    default: return (op >= 0x6c && op <= 0x6f) || (op >= 0xe4 && op <= 0xe7) ||
-                    (op >= 0xec && op <= 0xef) || (op >= 0xd8 && op <= 0xdf);
+    default:
+        return (op >= 0x6c && op <= 0x6f) || (op >= 0xe4 && op <= 0xe7) ||
+               (op >= 0xec && op <= 0xef) || (op >= 0xd8 && op <= 0xdf);
     }
 }
 
@@ -78,6 +80,30 @@ static bool may_fault(const Insn *in)
     return traps_one_byte(in, op);
 }
 
+/* The flags that an instruction surely sets, by what it computes. What the manuals call undefined
+ * (behind mul, shifts, bsf and others) may be the old flags on some processor: those stay live. AF
+ * behind and, or, xor, test is 0 on all of them. */
+static u8 flags_set(const Insn *in)
+{
+    u8 op = in->bytes[in->opcode_off];
+    u8 reg = in->modrm_off < 15 ? in->bytes[in->modrm_off] >> 3 & 7 : 0;
+    bool sets;
+
+    if ((in->flags & (INSN_F_VEX_LIKE | INSN_F_OPAQUE)) || in->cls != INSN_PLAIN) {
+        return 0;
+    }
+    if (in->opcode_off > 0 && in->bytes[in->opcode_off - 1] == 0x0f) {
+        return op == 0xc0 || op == 0xc1 ? in->flags_written : 0; /* xadd */
+    }
+    if (in->opcode_off > 1 && in->bytes[in->opcode_off - 2] == 0x0f) {
+        return 0;
+    }
+    sets = (op < 0x40 && (op & 7) < 6) || (op >= 0x80 && op <= 0x85) || op == 0xa8 || op == 0xa9 ||
+           ((op == 0xf6 || op == 0xf7) && (reg <= 1 || reg == 3)) ||
+           ((op == 0xfe || op == 0xff) && reg <= 1);
+    return sets ? in->flags_written : 0;
+}
+
 static void make_view(MtvgSb *sb, u32 i)
 {
     const Insn *in = &sb->insns[i];
@@ -104,7 +130,8 @@ static void make_view(MtvgSb *sb, u32 i)
 static bool has_call(const MtvgSb *sb, u32 i)
 {
     for (u32 k = 0; k < sb->ncalls; k++) {
-        if (sb->calls[k].insn == i || (sb->calls[k].when == MTVG_AFTER && sb->calls[k].insn + 1u == i)) {
+        if (sb->calls[k].insn == i ||
+            (sb->calls[k].when == MTVG_AFTER && sb->calls[k].insn + 1u == i)) {
             return true;
         }
     }
@@ -125,7 +152,7 @@ static void find_liveness(MtvgSb *sb)
             sb->live_flags[i] = MTVG_FL_ALL;
         } else {
             sb->live_gprs[i] = (u16)((sb->live_gprs[i + 1] & ~in->gprs_written) | in->gprs_read);
-            sb->live_flags[i] = (u8)((sb->live_flags[i + 1] & ~in->flags_written) | in->flags_read);
+            sb->live_flags[i] = (u8)((sb->live_flags[i + 1] & ~flags_set(in)) | in->flags_read);
         }
     }
 }
@@ -300,8 +327,7 @@ bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, void (*fn)(const MtvgCall *), u
         (when == MTVG_AFTER && sb->insns[i].cls != INSN_PLAIN)) {
         return false;
     }
-    sb->calls[sb->ncalls++] =
-        (SbCall){.fn = fn, .arg = arg, .insn = (u8)i, .when = (u8)when};
+    sb->calls[sb->ncalls++] = (SbCall){.fn = fn, .arg = arg, .insn = (u8)i, .when = (u8)when};
     return true;
 }
 

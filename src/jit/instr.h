@@ -26,8 +26,8 @@ typedef struct SbCall {
     void (*fn)(const MtvgCall *);
     u64 arg;
     u8 insn, when;
-    CacheOff imm;  /* where the site's reference is to be written */
-    u32 ret;       /* offset from Block.host of the code behind the call */
+    CacheOff imm; /* where the site's reference is to be written */
+    u32 ret;      /* offset from Block.host of the code behind the call */
 } SbCall;
 
 typedef struct SbRep {
@@ -92,8 +92,8 @@ typedef struct CallSite {
     GuestAddr pc;      /* the instruction */
     GuestAddr next_pc; /* where the guest stands at the call */
     BlockRef block;
-    u32 off;           /* of the code behind the call, from Block.host */
-    u8 next;           /* instructions before this one have been executed */
+    u32 off; /* of the code behind the call, from Block.host */
+    u8 next; /* instructions before this one have been executed */
     u8 len, nmems, when;
     u8 flags;
     MtvgMem mems[];

@@ -22,7 +22,8 @@ static u32 block_off(const Lower *l)
 
 bool instr_room(const Lower *l)
 {
-    return lower_room(l) && l->space.hot_end - cache_off(l->e.x) > 3 * MT_LOWER_MAX + MT_INSTR_ROOM &&
+    return lower_room(l) &&
+           l->space.hot_end - cache_off(l->e.x) > 3 * MT_LOWER_MAX + MT_INSTR_ROOM &&
            l->map.len + 256 < MT_PCMAP_MAX;
 }
 
@@ -141,8 +142,7 @@ static void add_count(MtvgSb *sb, Lower *l, u32 vec, u32 imm)
         scratch_give(l, &s);
     }
     MT_ASSERT(sb->nrecs < MT_SB_RECS);
-    sb->recs[sb->nrecs++] =
-        (CountRec){(u8)sb->seg.first, (u8)sb->seg.end, (u16)off, (u16)vec};
+    sb->recs[sb->nrecs++] = (CountRec){(u8)sb->seg.first, (u8)sb->seg.end, (u16)off, (u16)vec};
 }
 
 static void add_segment(MtvgSb *sb, Lower *l)

@@ -22,7 +22,7 @@
 
 typedef struct Buffer {
     u32 used;
-    bool rep_open;  /* a rep string has begun: */
+    bool rep_open; /* a rep string has begun: */
     u64 rep_pc, rep_rcx;
     int rep_n;
     MtvgAccess rep[MTVG_MAX_MEMS];
