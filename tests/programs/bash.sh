@@ -11,7 +11,7 @@ trap 'echo usr1' USR1; kill -USR1 $$
 trap 'echo exit trap $?' EXIT
 (exit 3); echo "status $?"
 sleep 0.1 & pid=$!; wait $pid; echo "waited $?"
-sleep 100 & pid=$!; kill -TERM $pid; wait $pid; echo "killed $?"
+sleep 100 & pid=$!; sleep 0.3; kill -TERM $pid; wait $pid; echo "killed $?"
 coproc cat; echo through >&"${COPROC[1]}"; read -r line <&"${COPROC[0]}"; echo "$line"
 exec {COPROC[1]}>&-
 cat <<< "here $(echo nested)"

@@ -45,8 +45,9 @@ def command(text):
     """Its output without the echo, process numbers and prompt."""
     send(text + "\n")
     out = expect(b"READY> ").decode(errors="replace").replace("\r", "")
-    lines = [l for l in out.split("\n")[1:] if not l.startswith("READY>")]
-    print("%-28s %s" % (text, re.sub(r"\d{3,}", "PID", " | ".join(lines))))
+    out = re.sub(r"==\d+== [^\n]*\n", "", out)     # mtvg's own, which come to the terminal too
+    lines = [l for l in out.split("\n") if l != text and not l.startswith("READY>")]
+    print("%-28s %s" % (text, re.sub(r"(\[\d\]) \d+", r"\1 PID", " | ".join(lines))))
 
 
 expect(b"READY> ")

@@ -10,5 +10,5 @@ $RUN git checkout -q side; $RUN git rebase -q main; $RUN git rev-parse HEAD; $RU
 $RUN git diff --stat HEAD~4 | cat; $RUN git grep -c e HEAD -- tree/d3 | sort | head -n 3; $RUN git blame tree/d0/file0.txt | tail -n 2
 $RUN git -c gc.autoDetach=false gc -q; $RUN git fsck --full --strict; $RUN git count-objects -v | grep -v size
 cd ..; $RUN git clone -q --no-local r c; cd c; $RUN git log --format=%H | md5sum; $RUN git fsck; $RUN git status --short | wc -l
-$RUN git bisect start -q HEAD HEAD~4 > /dev/null; $RUN git bisect run sh -c '! grep -q "^3$" tree/d0/file0.txt' 2>&1 | grep 'first bad'; $RUN git bisect reset -q
+$RUN git bisect start -q HEAD HEAD~4 > /dev/null; $RUN git bisect run sh -c '! grep -q "^3$" tree/d0/file0.txt' 2>&1 | grep 'first bad'; $RUN git bisect reset > /dev/null 2>&1
 $RUN git archive HEAD | md5sum; $RUN git rev-parse nothing 2> /dev/null; echo $?

@@ -15,7 +15,7 @@ async function main() {
   console.log((await Promise.all([...Array(50).keys()].map(i => get('/' + i)))).join(',').length); server.close();
   const sab = new SharedArrayBuffer(8); const results = await Promise.all([1, 2, 3].map(() => new Promise((r, e) => { const w = new Worker(__filename, { workerData: { s: sab } }); w.on('message', r); w.on('error', e); })));
   console.log(results.join(), new Int32Array(sab)[0]);
-  const wasm = new Uint8Array([0,97,115,109,1,0,0,0,1,6,1,96,1,126,1,126,3,2,1,0,7,7,1,3,102,97,99,0,0,10,21,1,19,0,32,0,80,4,126,66,1,5,32,0,32,0,66,1,125,16,0,126,11,11]);
+  const wasm = new Uint8Array([0,97,115,109,1,0,0,0,1,6,1,96,1,126,1,126,3,2,1,0,7,7,1,3,102,97,99,0,0,10,23,1,21,0,32,0,80,4,126,66,1,5,32,0,32,0,66,1,125,16,0,126,11,11]);
   const { instance } = await WebAssembly.instantiate(wasm); console.log(instance.exports.fac(20n)); let t = 0n; for (let i = 0; i < 20000; i++) t += instance.exports.fac(BigInt(i % 20)); console.log(t);
   const text = fs.readFileSync(process.env.DATA + '/text'); console.log(crypto.createHash('sha256').update(text).digest('hex'), zlib.gunzipSync(zlib.gzipSync(text)).equals(text), zlib.brotliDecompressSync(zlib.brotliCompressSync(text.subarray(0, 100000), { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 4 } })).length);
   console.log(cp.execSync('echo from a child').toString().trim(), cp.spawnSync(process.execPath, ['-e', 'process.exit(6)']).status);
