@@ -234,6 +234,8 @@ def write_table(path, outcomes):
                 "those of the whole script, native / mtvg, in seconds.\n\n"
                 "| program | what is run | packages | result | seconds |\n"
                 "| --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n")
+        with open(os.path.join(TESTS, "programs", "NOTES.md")) as notes:
+            f.write("\n" + notes.read())
 
 
 def parse_args():

@@ -67,8 +67,13 @@ def missing_packages(program):
 def install(packages):
     """With the services left stopped (policy-rc.d's own escape: runlevel 1)."""
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
-    subprocess.run(["apt-get", "install", "-y", "--no-install-recommends"] + packages, env=env,
-                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+    root = [] if os.geteuid() == 0 else ["sudo", "-n", "-E"]
+    for command in (["update", "-qq"], ["install", "-y", "--no-install-recommends"] + packages):
+        try:
+            subprocess.run(root + ["apt-get"] + command, env=env, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, check=False)
+        except OSError:
+            return          # no apt-get or no sudo: what is missing is skipped
 
 
 def make_data(folder):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# program: packages=luajit timeout=60 what=recursion, tables, strings, coroutines, closures, numeric loops
+# program: packages=luajit timeout=60 quick=yes what=recursion, tables, strings, coroutines, closures, numeric loops
 cat > s.lua <<'X'
 local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end
 print(fib(24)); local t = {} for i = 1, 20000 do t[i] = (i * 7919) % 10007 end table.sort(t) print(t[1], t[10000], t[20000])
