@@ -5,8 +5,10 @@
  * Invariants: B1. a block is in the table => it is not dead, or its unlinking is under way.
  *             B2. e->to == b  <=>  e is on b's incoming list  <=>  e's jump leads to b's code.
  *             B3. no edge leads to a block whose unlinking is complete, and none leads from it.
+ *             B4. no entry of the indirect-branch tables leads to a block whose unlinking is complete.
  * Locking:    one of MT_CHAIN_LOCKS mutexes, by block, guards a block's incoming list and the `to`
- *             fields of the edges on it. Only one is ever held.
+ *             fields of the edges on it, and its coming into the indirect-branch tables. Only one is
+ *             ever held.
  *             Link and unlink race in Dekker's way: the unlinker sets `dead` before it takes the
  *             lock and looks at the lists; the linker looks at `dead` after it has made the link.
  *             Both are sequentially consistent, so at least one of them sees the other.
@@ -21,6 +23,7 @@
 #include "sched/rcu.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define MT_CHAIN_LOCKS 64
 #define MT_MAP_BUCKETS (1u << 14)
@@ -62,14 +65,39 @@ static int match(struct cds_lfht_node *node, const void *key)
     return b->pc == k->pc && b->key == k->key;
 }
 
+/* A bit for each hash that was ever added since the last flush: most look-ups are for code that has not
+ * been translated yet, and end here. Atomic, relaxed: who does not see a bit yet does not find the
+ * block, and finds it in blockmap_add() at the latest. */
+#define MT_SEEN_BITS (1u << 20)
+static u64 seen[MT_SEEN_BITS / 64];
+
+static bool is_seen(unsigned long hash)
+{
+    u64 word = __atomic_load_n(&seen[hash % MT_SEEN_BITS / 64], __ATOMIC_RELAXED);
+
+    return (word >> hash % 64 & 1) != 0;
+}
+
+static void set_seen(unsigned long hash)
+{
+    if (!is_seen(hash)) {
+        __atomic_fetch_or(&seen[hash % MT_SEEN_BITS / 64], 1ull << hash % 64, __ATOMIC_RELAXED);
+    }
+}
+
 Block *blockmap_find(GuestAddr pc, u32 key)
 {
     Key k = {pc, key};
+    unsigned long hash = hash_pc(pc, key);
     struct cds_lfht_iter it;
     struct cds_lfht_node *n;
 
+    if (!is_seen(hash)) {
+        return NULL;
+    }
+
     rcu_read_begin(thread_self());
-    cds_lfht_lookup(table, hash_pc(pc, key), match, &k, &it);
+    cds_lfht_lookup(table, hash, match, &k, &it);
     n = cds_lfht_iter_get_node(&it);
     rcu_read_end(thread_self());
     return n != NULL ? caa_container_of(n, Block, node) : NULL;
@@ -78,10 +106,12 @@ Block *blockmap_find(GuestAddr pc, u32 key)
 Block *blockmap_add(Block *b)
 {
     Key k = {b->pc, b->key};
+    unsigned long hash = hash_pc(b->pc, b->key);
     struct cds_lfht_node *n;
 
+    set_seen(hash);
     rcu_read_begin(thread_self());
-    n = cds_lfht_add_unique(table, hash_pc(b->pc, b->key), match, &k, &b->node);
+    n = cds_lfht_add_unique(table, hash, match, &k, &b->node);
     rcu_read_end(thread_self());
     return caa_container_of(n, Block, node);
 }
@@ -158,9 +188,33 @@ void chain_link(Edge *e, Block *to)
     mt_mutex_unlock(chain_lock(to));
 }
 
+/* The slot of the second table; entry.S computes the same. */
+__attribute__((target("crc32"))) static u64 *ibt2_slot(GuestAddr pc)
+{
+    return &mt_cache.ibt2[__builtin_ia32_crc32di(0, pc) & (MT_IBT2_SIZE - 1)];
+}
+
+static void slot_remove(u64 *slot, u64 own, u64 empty)
+{
+    __atomic_compare_exchange_n(slot, &own, empty, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+static void ibt_remove_locked(Block *b)
+{
+    CacheOff ind = __atomic_load_n(&b->ind, __ATOMIC_SEQ_CST);
+
+    if (ind != 0) {
+        slot_remove(ibt_slot(b->pc), cache_exec_addr(ind), mt_cache.glue_ib_miss);
+        if (mt_cache.ibt2 != NULL) {
+            slot_remove(ibt2_slot(b->pc), cache_exec_addr(ind), 0);
+        }
+    }
+}
+
 static void unlink_incoming(Block *b)
 {
     mt_mutex_lock(chain_lock(b));
+    ibt_remove_locked(b);
     while (b->in_head != 0) {
         unlink_edge_locked(b, edge_of(b->in_head));
     }
@@ -185,29 +239,6 @@ static void unlink_outgoing(Block *b)
     }
 }
 
-/* The slot of the second table; entry.S computes the same. */
-__attribute__((target("crc32"))) static u64 *ibt2_slot(GuestAddr pc)
-{
-    return &mt_cache.ibt2[__builtin_ia32_crc32di(0, pc) & (MT_IBT2_SIZE - 1)];
-}
-
-static void slot_remove(u64 *slot, u64 own, u64 empty)
-{
-    __atomic_compare_exchange_n(slot, &own, empty, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-}
-
-static void ibt_remove(Block *b)
-{
-    CacheOff ind = __atomic_load_n(&b->ind, __ATOMIC_SEQ_CST);
-
-    if (ind != 0) {
-        slot_remove(ibt_slot(b->pc), cache_exec_addr(ind), mt_cache.glue_ib_miss);
-        if (mt_cache.ibt2 != NULL) {
-            slot_remove(ibt2_slot(b->pc), cache_exec_addr(ind), 0);
-        }
-    }
-}
-
 bool blockmap_unlink(Block *b)
 {
     if (__atomic_exchange_n(&b->dead, 1, __ATOMIC_SEQ_CST) != 0) {
@@ -216,7 +247,6 @@ bool blockmap_unlink(Block *b)
     rcu_read_begin(thread_self());
     cds_lfht_del(table, &b->node);
     rcu_read_end(thread_self());
-    ibt_remove(b);
     unlink_incoming(b);
     unlink_outgoing(b);
     STAT_INC(RETIRED);
@@ -251,14 +281,15 @@ bool ibt_publish(Block *b)
             at = none;
         }
     }
-    __atomic_store_n(ibt_slot(b->pc), cache_exec_addr(at), __ATOMIC_SEQ_CST);
-    if (mt_cache.ibt2 != NULL) {
-        __atomic_store_n(ibt2_slot(b->pc), cache_exec_addr(at), __ATOMIC_SEQ_CST);
+    /* Under the lock, B4: a dead block is not entered any more once it waits for its grace period. */
+    mt_mutex_lock(chain_lock(b));
+    if (!is_dead(b)) {
+        __atomic_store_n(ibt_slot(b->pc), cache_exec_addr(at), __ATOMIC_SEQ_CST);
+        if (mt_cache.ibt2 != NULL) {
+            __atomic_store_n(ibt2_slot(b->pc), cache_exec_addr(at), __ATOMIC_SEQ_CST);
+        }
     }
-    /* Dekker with blockmap_unlink(): it has seen our entry, or we see that it is dead. */
-    if (is_dead(b)) {
-        ibt_remove(b);
-    }
+    mt_mutex_unlock(chain_lock(b));
     return true;
 }
 
@@ -272,6 +303,7 @@ void blockmap_flush_world(void)
     struct cds_lfht_iter it;
     struct cds_lfht_node *n;
 
+    memset(seen, 0, sizeof(seen));
     rcu_read_begin(thread_self());
     cds_lfht_for_each(table, &it, n) {
         drop_node(n);
