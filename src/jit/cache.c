@@ -227,17 +227,23 @@ static void chunk_maybe_free_locked(Chunk *c)
     }
 }
 
-/* The first free chunk; cold ones come from the other end, so that hot code stays dense. */
-static Chunk *find_free_locked(ChunkKind kind)
+/* A chunk for a new owner: one that an ended thread has left with room in it, else the first free one.
+ * Cold ones come from the other end, so that hot code stays dense. */
+static Chunk *find_room_locked(ChunkKind kind)
 {
+    Chunk *free_chunk = NULL;
+
     for (u32 i = 0; i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[kind == CHUNK_COLD ? mt_cache.nchunks - 1 - i : i];
 
-        if (c->kind == CHUNK_FREE) {
+        if (c->kind == kind && !c->owned && c->hi - c->next >= mt_cache.chunk_size / 2) {
             return c;
         }
+        if (c->kind == CHUNK_FREE && free_chunk == NULL) {
+            free_chunk = c;
+        }
     }
-    return NULL;
+    return free_chunk;
 }
 
 /* A full chunk is hardly written any more (links are patched now and then): takes its pages out of the
@@ -261,11 +267,13 @@ static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
         o->chunk->owned = false;
         chunk_maybe_free_locked(o->chunk);
     }
-    c = find_free_locked(kind);
+    c = find_room_locked(kind);
     if (c != NULL) {
         c->owned = true;
-        c->kind = (u8)kind;
-        c->next = c->lo;
+        if (c->kind == CHUNK_FREE) {
+            c->kind = (u8)kind;
+            c->next = c->lo;
+        }
     }
     mt_mutex_unlock(&pool_lock);
     if (c != NULL && c->starts == NULL) {
