@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -70,11 +71,28 @@ static void init_world(void)
     check(world_init(&c), "cannot set up the world lock");
 }
 
+/* As asked for, but no more than a part of what RLIMIT_AS leaves: the arena for translations takes
+ * four times as much again. */
+static u64 code_cache_size(void)
+{
+    const u64 least = 1u << 20;
+    u64 size = mt_opts.code_cache_size;
+    struct rlimit lim;
+
+    if (getrlimit(RLIMIT_AS, &lim) == 0 && lim.rlim_cur != RLIM_INFINITY && size > least &&
+        size > lim.rlim_cur / 32) {
+        size = lim.rlim_cur / 32 > least ? MT_PAGE_DOWN(lim.rlim_cur / 32) : least;
+    }
+    return size;
+}
+
 static void init_translator(void)
 {
-    check(layout_init(mt_opts.code_cache_size + MT_CACHE_HEAD), "no room for the code cache below 2 GiB");
+    u64 size = code_cache_size();
+
+    check(layout_init(size + MT_CACHE_HEAD), "no room for the code cache below 2 GiB");
     check(cache_init(), "cannot make the code cache");
-    check(block_arena_init(mt_opts.code_cache_size), "no memory for translations");
+    check(block_arena_init(size), "no memory for translations");
     aspace_init(smc_changed);
     check(translate_init(), "cannot set up the translator");
 }
