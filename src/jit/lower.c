@@ -163,16 +163,16 @@ static u32 copy_bytes(u8 *to, const Insn *in)
     return in->len;
 }
 
-/* Makes the base register field's extension bit 0, which RIP-relative addressing ignores. */
-static void clear_base_extension(u8 *b, const Insn *in)
+/* Makes the base and index fields' extension bits 0, which RIP-relative addressing ignores. */
+static void clear_extensions(u8 *b, const Insn *in)
 {
     if (in->rex_off != 0xff) {
-        b[in->rex_off] &= (u8)~1;
+        b[in->rex_off] &= (u8)~3;
     } else if (in->flags & INSN_F_VEX_LIKE) {
         u32 i = vex_payload(b);
 
         if (b[i - 1] != 0xc5) {
-            b[i] |= 0x20; /* B, inverted */
+            b[i] |= 0x60; /* X and B, inverted */
         }
     }
 }
@@ -201,7 +201,7 @@ static u32 riprel_absolute(u8 *to, const Insn *in)
     u32 n = copy_bytes(b, in), at = in->modrm_off;
     u32 addr = (u32)in->mem_addr;
 
-    clear_base_extension(b, in);
+    clear_extensions(b, in);
     memcpy(to, b, at + 1);
     to[at] = (u8)((b[at] & 0x38) | 0x04);
     to[at + 1] = 0x25;
@@ -220,7 +220,7 @@ static void riprel_by_register(Lower *l, const Insn *in)
 
     spilled = (u8)(PC_SPILL | r << 4);
     restored = (u8)(PC_NEXT_SPILL | r << 4);
-    clear_base_extension(b, in);
+    clear_extensions(b, in);
     b[at] = (u8)((b[at] & 0x38) | r);
     memmove(b + at + 1, b + at + 5, n - at - 5);
     emit_fs_store(&l->e, r, SLOT(3));

@@ -13,6 +13,7 @@
 
 #include "base/lockorder.h"
 #include "base/log.h"
+#include "base/safe.h"
 #include "base/stats.h"
 #include "guest/aspace.h"
 #include "jit/blockmap.h"
@@ -30,17 +31,21 @@ typedef struct PageEntry {
     u64 page;
     u32 version;
     u16 faults;
-    bool used, valid, is_protected, checked, self;
+    bool used, valid, is_protected, checked;
+    bool self; /* its own code has written to it: matters when it is checked */
     BlockRef head;
     u32 next; /* in the bucket */
 } PageEntry;
+
+/* Written under page_lock. The epoch goes up before the count goes down: a thread whose system call met
+ * a protected page sees one or the other. */
+u32 mt_smc_protected, mt_smc_epoch;
 
 static MtMutex page_lock = MT_MUTEX_INIT(RANK_JIT_PAGES);
 static PageEntry *entries;
 static u32 entry_count, entry_room;
 static u32 buckets[MT_PAGE_BUCKETS];
 static u32 next_version;
-static u32 protected_count;
 static BlockRef retire_list;
 static u32 retire_count;
 
@@ -92,7 +97,7 @@ static void watch_result(const PageEntry *p, PageWatch *w)
     w->entry = (u32)(p - entries);
     w->version = p->version;
     w->checked = p->checked;
-    w->self = p->self;
+    w->self = p->checked && p->self;
 }
 
 /* Both locks held. Makes S1 true for the page. */
@@ -104,12 +109,15 @@ static bool validate_locked(PageEntry *p, const AspaceInfo *info)
     if ((info->flags & MAP_SHARED) != 0 && (info->prot & PROT_EXEC) != 0) {
         /* Can be written through another mapping, or by another process. */
         p->checked = true;
+        p->self = (info->prot & PROT_WRITE) != 0; /* there will be no fault to tell */
     }
     if ((info->prot & PROT_WRITE) && !p->checked) {
         if (aspace_host_protect_locked(addr, MT_PAGE_SIZE, false) != 0) {
             p->checked = true;
         } else {
-            protected_count += !p->is_protected;
+            if (!p->is_protected) {
+                __atomic_add_fetch(&mt_smc_protected, 1, __ATOMIC_SEQ_CST);
+            }
             p->is_protected = true;
         }
     }
@@ -207,29 +215,43 @@ void smc_retire_private(Block *b)
     mt_mutex_unlock(&page_lock);
 }
 
-bool smc_register(Block *b, const PageWatch *w, u32 n)
+static bool unchanged_locked(const PageWatch *w, u32 n)
 {
-    bool ok = true;
-
-    mt_mutex_lock(&page_lock);
     for (u32 i = 0; i < n; i++) {
-        PageEntry *p = &entries[w[i].entry];
+        const PageEntry *p = &entries[w[i].entry];
 
-        ok = ok && p->valid && p->version == w[i].version;
+        if (!p->valid || p->version != w[i].version) {
+            return false;
+        }
     }
-    for (u32 i = 0; ok && i < n; i++) {
+    return true;
+}
+
+static void register_locked(Block *b, const PageWatch *w, u32 n)
+{
+    for (u32 i = 0; i < n; i++) {
         PageEntry *p = &entries[w[i].entry];
 
         b->pages[i] = w[i].entry;
         b->page_next[i] = p->head;
         p->head = b->self;
-        b->npages = (u8)(i + 1);
     }
-    if (!ok) {
-        retire_locked(b);
+    b->npages = (u8)n;
+}
+
+Block *smc_publish(Block *b, const PageWatch *w, u32 n)
+{
+    Block *first = NULL;
+
+    mt_mutex_lock(&page_lock);
+    if (unchanged_locked(w, n)) {
+        first = blockmap_add(b);
+        if (first == b) {
+            register_locked(b, w, n);
+        }
     }
     mt_mutex_unlock(&page_lock);
-    return ok;
+    return first;
 }
 
 static void drop_blocks_locked(PageEntry *p)
@@ -245,7 +267,8 @@ static void unprotect_locked(PageEntry *p)
 {
     if (p->is_protected) {
         p->is_protected = false;
-        protected_count--;
+        __atomic_add_fetch(&mt_smc_epoch, 1, __ATOMIC_SEQ_CST);
+        __atomic_sub_fetch(&mt_smc_protected, 1, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -308,7 +331,7 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
             p->checked = true;
         }
         if (pc != 0 && (pc / MT_PAGE_SIZE == p->page || (pc + 15) / MT_PAGE_SIZE == p->page)) {
-            p->self = p->checked;
+            p->self = true;
             *step_over = !p->checked;
         }
     } else if (ours) {
@@ -326,19 +349,38 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
 
 bool smc_unprotect_all(void)
 {
-    bool any = false;
+    static __thread u32 seen;
+    bool any;
 
     aspace_lock();
     mt_mutex_lock(&page_lock);
-    for (u32 i = 1; i < entry_count && protected_count > 0; i++) {
+    for (u32 i = 1; i < entry_count && mt_smc_protected > 0; i++) {
         if (entries[i].is_protected) {
             allow_write_locked(&entries[i]);
-            any = true;
         }
     }
+    any = mt_smc_epoch != seen;
+    seen = mt_smc_epoch;
     mt_mutex_unlock(&page_lock);
     aspace_unlock();
     return any;
+}
+
+int smc_safe_write(GuestAddr to, const void *from, size_t n)
+{
+    int r = safe_write(to, from, n);
+
+    return r != 0 && smc_unprotect_all() ? safe_write(to, from, n) : r;
+}
+
+void smc_before_fork(void)
+{
+    mt_mutex_lock(&page_lock);
+}
+
+void smc_after_fork(void)
+{
+    mt_mutex_unlock(&page_lock);
 }
 
 static void free_block(Block *b)

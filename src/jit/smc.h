@@ -21,9 +21,11 @@ void smc_init(void);
  * version. Caller INSIDE or OUTSIDE. False: the page can't be executed. */
 bool smc_watch(GuestAddr addr, PageWatch *w);
 
-/* Registers b (in the map already) with its pages. False: one has changed since smc_watch(); b has been
- * retired. */
-bool smc_register(Block *b, const PageWatch *w, u32 n);
+/* Publishes b and registers it with its pages, in one step with respect to changes of these: a thread
+ * that has changed a page never finds a block made of what was there before. Returns b, or the block
+ * that another thread published first, or NULL: a page has changed since smc_watch(); b is not in the
+ * map then. */
+Block *smc_publish(Block *b, const PageWatch *w, u32 n);
 
 /* aspace's change hook: [start, end) has changed. */
 void smc_changed(GuestAddr start, GuestAddr end, int new_prot);
@@ -34,8 +36,23 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot);
 bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over);
 
 /* A system call failed with EFAULT: makes all write-protected pages writable (dropping their
- * translations). True: there were any. */
+ * translations). True: there were any, or other threads have made some writable since this thread
+ * called it last: the call is to be repeated. */
 bool smc_unprotect_all(void);
+
+/* Can an EFAULT of a system call be due to us? `epoch`: smc_write_epoch() before it. A call is not
+ * repeated for nothing: its first attempt may have taken a message from a queue. Any thread, fast
+ * domain too. */
+extern u32 mt_smc_protected, mt_smc_epoch; /* atomic: pages protected; protections removed so far */
+static inline u32 smc_write_epoch(void)
+{
+    return __atomic_load_n(&mt_smc_epoch, __ATOMIC_ACQUIRE);
+}
+
+static inline bool smc_may_efault(u32 epoch)
+{
+    return __atomic_load_n(&mt_smc_protected, __ATOMIC_ACQUIRE) != 0 || smc_write_epoch() != epoch;
+}
 
 /* Retires one block (its bytes are stale). */
 void smc_retire(Block *b);
@@ -44,6 +61,14 @@ void smc_retire_private(Block *b);
 
 /* Frees retired blocks after a grace period, if there are many. Caller OUTSIDE. */
 void smc_reclaim(Thread *t);
+
+/* fork, world stopped, aspace_lock held: until the child is there nobody OUTSIDE unlinks or frees
+ * blocks. `after` in parent and child. */
+void smc_before_fork(void);
+void smc_after_fork(void);
+
+/* As safe_write(), but a write-protected code page is made writable. Caller OUTSIDE. */
+int smc_safe_write(GuestAddr to, const void *from, size_t n);
 
 /* World stopped, the block map empty: forgets all blocks and their memory (cache, arena). */
 void smc_flush_world(void);

@@ -3,7 +3,7 @@
  * Role:    decides what a superblock is: follows fall-through behind conditional branches and direct
  *          jumps, up to the bounds of the options.
  * Locking: none of its own: decoding and lowering work on the thread's own memory. Two threads that
- *          translate the same address race in blockmap_add(); the loser's copy is dropped. */
+ *          translate the same address race in smc_publish(); the loser's copy is dropped. */
 #include "jit/translate.h"
 
 #include "base/log.h"
@@ -448,7 +448,7 @@ static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
     }
     /* Committed before it can be found: a signal handler may have to find it as soon as it runs. */
     cache_commit(&l->space, (CacheOff)(l->e.x - mt_cache.exec), b->self);
-    first = blockmap_add(b);
+    first = smc_publish(b, p->pages, p->npages);
     if (first != b) {
         STAT_INC(TRANSLATIONS_LOST);
         cache_release(b->host_start);
@@ -457,10 +457,7 @@ static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
         }
         block_free(b);
         *out = first;
-        return TR_OK;
-    }
-    if (!smc_register(b, p->pages, p->npages)) {
-        return TR_AGAIN;
+        return first != NULL ? TR_OK : TR_AGAIN;
     }
     count_translation(p, b);
     link_exits(b);

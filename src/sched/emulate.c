@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/safe.h"
 #include "jit/insn.h"
+#include "jit/smc.h"
 #include "sys/signal.h"
 
 #include <signal.h>
@@ -241,7 +242,7 @@ static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
 
         __builtin_memcpy(out, &frame[0], n);
         __builtin_memcpy(out + n, &frame[1], n);
-        if (safe_write(rsp, out, 2 * n) != 0) {
+        if (smc_safe_write(rsp, out, 2 * n) != 0) {
             signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
             return;
         }
@@ -261,7 +262,7 @@ static void emulate_near_indirect(Thread *t, const Insn *in, bool call)
     if (call) {
         GuestAddr rsp = mt_cpu.gpr[MT_RSP] - 8;
 
-        if (safe_write(rsp, &ret, 8) != 0) {
+        if (smc_safe_write(rsp, &ret, 8) != 0) {
             signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
             return;
         }

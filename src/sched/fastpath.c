@@ -10,6 +10,7 @@
 #include "base/stats.h"
 #include "jit/blockmap.h"
 #include "jit/entry.h"
+#include "jit/smc.h"
 #include "sched/world_inl.h"
 #include "sys/sys.h"
 
@@ -56,7 +57,7 @@ static FastCall fast_syscall(Thread *t)
     CpuState *c = &mt_cpu;
     const u64 a[6] = {c->gpr[MT_RDI], c->gpr[MT_RSI], c->gpr[MT_RDX],
                       c->gpr[MT_R10], c->gpr[MT_R8],  c->gpr[MT_R9]};
-    u32 nr = (u32)c->gpr[MT_RAX];
+    u32 nr = (u32)c->gpr[MT_RAX], epoch;
     i64 r;
 
     if (t->slow_call) {
@@ -66,8 +67,9 @@ static FastCall fast_syscall(Thread *t)
     if (!is_simple(nr, a) || !world_leave_fast(t)) {
         return FAST_SLOW;
     }
+    epoch = smc_write_epoch();
     r = sys_window(nr, a, &c->pending);
-    if (r == MT_SYS_RESTART || r == -EFAULT ||
+    if (r == MT_SYS_RESTART || (r == -EFAULT && smc_may_efault(epoch)) ||
         (r == -EINTR && !(c->pending & MT_PEND_SIGNAL) && nr != SYS_close)) {
         /* Nothing has been done; to be tried again as an ordinary call, which does not end here
          * again: it may fail for good. */

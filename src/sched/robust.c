@@ -4,6 +4,7 @@
 #include "sched/robust.h"
 
 #include "base/safe.h"
+#include "jit/smc.h"
 #include "sys/sys.h"
 
 #include <linux/futex.h>
@@ -24,23 +25,32 @@ static bool read_word(GuestAddr a, u32 *v)
     return (a & 3) == 0 && safe_read(v, a, 4) == 0;
 }
 
-/* The owner of this futex dies. PI futexes are the kernel's own affair. */
+/* safe_cmpxchg32(), in a write-protected code page too. */
+static int exchange_word(GuestAddr a, u32 old, u32 new_value, u32 *seen)
+{
+    int r = safe_cmpxchg32(a, old, new_value, seen);
+
+    return r < 0 && smc_unprotect_all() ? safe_cmpxchg32(a, old, new_value, seen) : r;
+}
+
+/* The owner of this futex dies. Who waits for a PI futex is woken by the kernel when the host thread
+ * ends: it knows the owner. */
 static void futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
 {
     u32 v;
 
-    if (pi || !read_word(a, &v)) {
+    if (!read_word(a, &v)) {
         return;
     }
-    if (pending && v == 0) {
+    if (pending && !pi && v == 0) {
         sys_raw(SYS_futex, a, FUTEX_WAKE, 1, 0, 0, 0);
         return;
     }
     while ((v & FUTEX_TID_MASK) == (u32)t->tid) {
         u32 dead = (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
-        int r = safe_cmpxchg32(a, v, dead, &v);
+        int r = exchange_word(a, v, dead, &v);
 
-        if (r > 0 && (dead & FUTEX_WAITERS)) {
+        if (r > 0 && !pi && (dead & FUTEX_WAITERS)) {
             sys_raw(SYS_futex, a, FUTEX_WAKE, 1, 0, 0, 0);
         }
         if (r != 0) {

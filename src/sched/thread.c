@@ -14,6 +14,7 @@
 #include "base/safe.h"
 #include "base/stats.h"
 #include "jit/cache.h"
+#include "jit/smc.h"
 #include "sched/robust.h"
 #include "sched/runloop.h"
 #include "sched/tool_events.h"
@@ -80,7 +81,7 @@ void thread_clear_tid(Thread *t)
 {
     u32 zero = 0;
 
-    if (t->clear_child_tid != 0 && safe_write(t->clear_child_tid, &zero, 4) == 0) {
+    if (t->clear_child_tid != 0 && smc_safe_write(t->clear_child_tid, &zero, 4) == 0) {
         sys_raw(SYS_futex, t->clear_child_tid, FUTEX_WAKE, 1, 0, 0, 0);
     }
 }
@@ -151,7 +152,7 @@ static void store_tid(u64 addr, pid_t tid)
     u32 v = (u32)tid;
 
     /* As the kernel: a bad address is the guest's own affair. */
-    (void)!safe_write(addr, &v, 4);
+    (void)!smc_safe_write(addr, &v, 4);
 }
 
 static void take_state(const StartArgs *s)
