@@ -6,7 +6,7 @@
  *        sleeps in the kernel meanwhile), but on another host stack. What the child changes of the
  *        Thread and of the dispositions is put back when the parent goes on.
  *        A child with CLONE_VM but without CLONE_VFORK gets a lender thread as its "parent".
- * Locking: order: world (stopped), aspace_lock, the signal table's, the world's own, then libc's
+ * Locking: order: world (stopped), aspace_lock, smc.c's, the signal table's, the world's own, then libc's
  *          (fork(3) takes them). */
 #include "sched/clone.h"
 
@@ -17,6 +17,7 @@
 #include "base/stats.h"
 #include "guest/aspace.h"
 #include "jit/cache.h"
+#include "jit/smc.h"
 #include "sched/robust.h"
 #include "sched/runloop.h"
 #include "sched/tool_events.h"
@@ -48,7 +49,7 @@ static void write_tid(u64 addr, pid_t tid)
 {
     u32 v = (u32)tid;
 
-    (void)!safe_write(addr, &v, 4);
+    (void)!smc_safe_write(addr, &v, 4);
 }
 
 /* The child's registers: the system call returns 0. */
@@ -82,6 +83,7 @@ static void fork_child(const ChildArgs *a)
     stats_after_fork_child();
     world_after_fork_child(t);
     signal_after_fork_child(t);
+    smc_after_fork();
     aspace_after_fork_child();
     if (cache_after_fork_child(&a->cache) != 0) {
         mt_umsg_always("the code cache can't be copied for a forked child: out of memory");
@@ -113,11 +115,16 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     i64 pid;
 
     world_stop(t);
+    aspace_lock();
+    /* Before the copy is made: a thread OUTSIDE that handles a write fault unlinks blocks, in the
+     * parent's code. */
+    smc_before_fork();
     if (cache_before_fork(&a.cache, (flags & CLONE_FILES) != 0) != 0) {
+        smc_after_fork();
+        aspace_unlock();
         world_resume(t);
         return -ENOMEM;
     }
-    aspace_lock();
     signal_before_fork();
     world_before_fork(t);
     pid = host_fork(flags, exit_signal);
@@ -127,6 +134,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     }
     world_after_fork_parent(t);
     signal_after_fork_parent(t);
+    smc_after_fork();
     aspace_unlock();
     world_resume(t);
     cache_after_fork_parent(&a.cache);

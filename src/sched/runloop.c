@@ -194,7 +194,9 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
     while (mt_cpu.pending == 0) {
         Block *b;
 
-        stress_point(t);
+        if (stress_point(t)) {
+            way.edge = NULL;
+        }
         b = next_block(t, &way, &act, fault);
         if (b == NULL) {
             return act;

@@ -91,10 +91,13 @@ static void poison_slots(void)
     }
 }
 
-void stress_now(Thread *t)
+bool stress_now(Thread *t)
 {
+    bool left = false;
+
     if ((modes & STRESS_FLUSH) && chance(512)) {
         translate_flush(t);
+        left = true;
     }
     if ((modes & STRESS_REGS) && chance(4)) {
         poison_slots();
@@ -103,9 +106,12 @@ void stress_now(Thread *t)
         world_leave(t);
         sched_yield();
         world_enter(t);
+        left = true;
     }
     if ((modes & STRESS_WORLD) && chance(256)) {
         world_stop(t);
         world_resume(t);
+        left = true;
     }
+    return left;
 }
