@@ -185,6 +185,16 @@ static bool is_code_selector(Thread *t, u64 cs)
     return true;
 }
 
+static u32 ret_imm(const Insn *in)
+{
+    u16 n = 0;
+
+    if (in->imm_size == 2) {
+        __builtin_memcpy(&n, in->bytes + in->imm_off, 2);
+    }
+    return n;
+}
+
 /* CB, CA iw */
 static void emulate_lret(Thread *t, const Insn *in)
 {
@@ -192,9 +202,52 @@ static void emulate_lret(Thread *t, const Insn *in)
     u32 n = operand_size(in, 4);
 
     if (pop_bytes(t, &rsp, &ip, n) && pop_bytes(t, &rsp, &cs, n) && is_code_selector(t, cs)) {
-        mt_cpu.gpr[MT_RSP] = rsp + in->ret_pop;
+        mt_cpu.gpr[MT_RSP] = rsp + ret_imm(in);
         mt_cpu.rip = ip;
     }
+}
+
+/* C3, C2 iw with a 66 prefix, on AMD: a 16-bit instruction pointer. */
+static void emulate_ret16(Thread *t, const Insn *in)
+{
+    u64 rsp = mt_cpu.gpr[MT_RSP], ip;
+
+    if (pop_bytes(t, &rsp, &ip, 2)) {
+        mt_cpu.gpr[MT_RSP] = rsp + ret_imm(in);
+        mt_cpu.rip = ip;
+    }
+}
+
+/* E8 cw, likewise. */
+static void emulate_call16(Thread *t, const Insn *in)
+{
+    u16 ret = (u16)(mt_cpu.rip + in->len);
+    GuestAddr rsp = mt_cpu.gpr[MT_RSP] - 2;
+
+    if (smc_safe_write(rsp, &ret, 2) != 0) {
+        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
+        return;
+    }
+    mt_cpu.gpr[MT_RSP] = rsp;
+    mt_cpu.rip = in->target;
+}
+
+/* E0..E3: loopne, loope, loop, jrcxz, likewise if taken. */
+static void emulate_loop16(const Insn *in)
+{
+    const u64 zf = 0x40;
+    u32 op = in->bytes[in->opcode_off] & 3;
+    u64 mask = (in->flags & INSN_F_ADDR32) ? 0xffffffffu : ~0ull;
+    u64 count = (mt_cpu.gpr[MT_RCX] - (op != 3)) & mask;
+    bool taken = op == 3 ? count == 0 : count != 0;
+
+    if (op != 3) {
+        mt_cpu.gpr[MT_RCX] = count;
+    }
+    if (op < 2) {
+        taken = taken && ((mt_cpu.rflags & zf) != 0) == (op == 1);
+    }
+    mt_cpu.rip = taken ? in->target : mt_cpu.rip + in->len;
 }
 
 /* CF */
@@ -251,18 +304,25 @@ static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
     mt_cpu.rip = ip;
 }
 
-/* jmp/call r/m64 through guest GS */
+/* A 66 prefix without REX.W: the decoder lets only AMD's come here, but for operands in guest GS. */
+static u32 near_bytes(const Insn *in)
+{
+    return (in->flags & INSN_F_SEG_GS) ? 8 : operand_size(in, 8);
+}
+
+/* jmp/call r/m64 through guest GS, or with a 66 prefix on AMD: 16 bits */
 static void emulate_near_indirect(Thread *t, const Insn *in, bool call)
 {
     u64 target, ret = mt_cpu.rip + in->len;
+    u32 n = near_bytes(in);
 
-    if (!read_rm(t, in, &target, 8)) {
+    if (!read_rm(t, in, &target, n)) {
         return;
     }
     if (call) {
-        GuestAddr rsp = mt_cpu.gpr[MT_RSP] - 8;
+        GuestAddr rsp = mt_cpu.gpr[MT_RSP] - n;
 
-        if (smc_safe_write(rsp, &ret, 8) != 0) {
+        if (smc_safe_write(rsp, &ret, n) != 0) {
             signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
             return;
         }
@@ -332,6 +392,19 @@ static void emulate_decoded(Thread *t, const Insn *in)
     case 0xca:
     case 0xcb:
         emulate_lret(t, in);
+        break;
+    case 0xc2:
+    case 0xc3:
+        emulate_ret16(t, in);
+        break;
+    case 0xe8:
+        emulate_call16(t, in);
+        break;
+    case 0xe0:
+    case 0xe1:
+    case 0xe2:
+    case 0xe3:
+        emulate_loop16(in);
         break;
     case 0xcf:
         emulate_iret(t, in);
