@@ -20,15 +20,20 @@
 #include "base/stats.h"
 #include "jit/emit.h"
 #include "jit/lower.h"
+#include "jit/smc.h"
 #include "sched/rcu.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define MT_CHAIN_LOCKS 64
-#define MT_MAP_BUCKETS (1u << 14)
+#define MT_MAP_BUCKETS (1u << 13)
+#define MT_MAP_BUCKETS_MAX (1u << 21)
 
+/* Immutable but for blockmap_grow_world(). */
 static struct cds_lfht *table;
+static u32 table_buckets;
+static u32 block_count; /* atomic, relaxed: a hint */
 static MtMutex chain_locks[MT_CHAIN_LOCKS];
 
 static MtMutex *chain_lock(const Block *b)
@@ -48,7 +53,8 @@ int blockmap_init(void)
     for (int i = 0; i < MT_CHAIN_LOCKS; i++) {
         mt_mutex_init(&chain_locks[i], RANK_JIT_CHAIN);
     }
-    table = rcu_table_new(MT_MAP_BUCKETS);
+    table_buckets = MT_MAP_BUCKETS;
+    table = rcu_table_new(table_buckets);
     return table != NULL ? 0 : -ENOMEM;
 }
 
@@ -113,6 +119,9 @@ Block *blockmap_add(Block *b)
     rcu_read_begin(thread_self());
     n = cds_lfht_add_unique(table, hash, match, &k, &b->node);
     rcu_read_end(thread_self());
+    if (n == &b->node) {
+        __atomic_add_fetch(&block_count, 1, __ATOMIC_RELAXED);
+    }
     return caa_container_of(n, Block, node);
 }
 
@@ -246,6 +255,7 @@ bool blockmap_unlink(Block *b)
     }
     rcu_read_begin(thread_self());
     cds_lfht_del(table, &b->node);
+    __atomic_sub_fetch(&block_count, 1, __ATOMIC_RELAXED);
     rcu_read_end(thread_self());
     unlink_incoming(b);
     unlink_outgoing(b);
@@ -293,6 +303,39 @@ bool ibt_publish(Block *b)
     return true;
 }
 
+bool blockmap_is_crowded(void)
+{
+    return __atomic_load_n(&block_count, __ATOMIC_RELAXED) > 2 * table_buckets &&
+           table_buckets < MT_MAP_BUCKETS_MAX;
+}
+
+/* liburcu's own resizing starts threads, which the guest would see; so the blocks move to a new table
+ * while nobody looks: the world is stopped, and unlinking from OUTSIDE is kept out by page_lock. */
+void blockmap_grow_world(void)
+{
+    struct cds_lfht *bigger;
+    struct cds_lfht_iter it;
+    struct cds_lfht_node *n;
+
+    smc_lock();
+    bigger = blockmap_is_crowded() ? rcu_table_new(table_buckets * 4) : NULL;
+    if (bigger != NULL) {
+        rcu_read_begin(thread_self());
+        cds_lfht_for_each(table, &it, n) {
+            Block *b = caa_container_of(n, Block, node);
+
+            cds_lfht_del(table, n);
+            cds_lfht_node_init(n);
+            cds_lfht_add(bigger, hash_pc(b->pc, b->key), n);
+        }
+        rcu_read_end(thread_self());
+        cds_lfht_destroy(table, NULL);
+        table = bigger;
+        table_buckets *= 4;
+    }
+    smc_unlock();
+}
+
 static void drop_node(struct cds_lfht_node *n)
 {
     cds_lfht_del(table, n);
@@ -304,6 +347,7 @@ void blockmap_flush_world(void)
     struct cds_lfht_node *n;
 
     memset(seen, 0, sizeof(seen));
+    block_count = 0;
     rcu_read_begin(thread_self());
     cds_lfht_for_each(table, &it, n) {
         drop_node(n);

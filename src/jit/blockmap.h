@@ -19,6 +19,10 @@ Block *blockmap_add(Block *b);
  * grace period later. True: this call did it. */
 bool blockmap_unlink(Block *b);
 
+/* Are there so many blocks that look-ups get slow? Then, with the world stopped: a larger table. */
+bool blockmap_is_crowded(void);
+void blockmap_grow_world(void);
+
 /* World stopped: forgets all blocks. */
 void blockmap_flush_world(void);
 

@@ -422,6 +422,16 @@ void smc_reclaim(Thread *t)
     mt_mutex_unlock(&page_lock);
 }
 
+void smc_lock(void)
+{
+    mt_mutex_lock(&page_lock);
+}
+
+void smc_unlock(void)
+{
+    mt_mutex_unlock(&page_lock);
+}
+
 void smc_flush_world(void)
 {
     mt_mutex_lock(&page_lock);

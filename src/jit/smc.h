@@ -70,6 +70,10 @@ void smc_after_fork(void);
 /* As safe_write(), but a write-protected code page is made writable. Caller OUTSIDE. */
 int smc_safe_write(GuestAddr to, const void *from, size_t n);
 
+/* Keeps everybody else from unlinking blocks (which threads OUTSIDE do as well). */
+void smc_lock(void);
+void smc_unlock(void);
+
 /* World stopped, the block map empty: forgets all blocks and their memory (cache, arena). */
 void smc_flush_world(void);
 

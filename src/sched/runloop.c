@@ -41,8 +41,9 @@ typedef struct Way {
 #define MT_X86_PF 14
 #define MT_PF_USER_FETCH 0x14
 
-/* Finds or makes the block at rip. NULL: *act says why. INSIDE. */
-static Block *next_block(Thread *t, const Way *way, Action *act, GuestAddr *fault)
+/* Finds or makes the block at rip. NULL: *act says why. INSIDE, but whoever stops the world may have to
+ * let another one do so first: way->edge may be gone then. */
+static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
 {
     GuestAddr pc = mt_cpu.rip;
 
@@ -51,6 +52,12 @@ static Block *next_block(Thread *t, const Way *way, Action *act, GuestAddr *faul
         TranslateStatus s = TR_OK;
 
         if (b == NULL) {
+            if (MT_UNLIKELY(blockmap_is_crowded())) {
+                way->edge = NULL;
+                world_stop(t);
+                blockmap_grow_world();
+                world_resume(t);
+            }
             s = translate(pc, way->indirect ? TR_WANT_IND : 0, &b, fault);
         }
         if (s == TR_OK && way->indirect && !ibt_publish(b)) {
@@ -60,6 +67,7 @@ static Block *next_block(Thread *t, const Way *way, Action *act, GuestAddr *faul
         case TR_OK:
             return b;
         case TR_FULL:
+            way->edge = NULL;
             translate_flush(t);
             break;
         case TR_FAULT:
