@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * test_blockmap.c -- publishing, linking, the indirect-branch tables, retiring, freeing and flushing by
+ * several threads at once. While it goes on each thread follows links and entries as translated
+ * code would: where they lead there must be the block wanted. Afterwards B1 to B4 are checked. */
+/* layers: mt_sched mt_jit mt_guest mt_base */
+#include "base/options.h"
+#include "guest/layout.h"
+#include "jit/blockmap.h"
+#include "jit/lower.h"
+#include "jit/smc.h"
+#include "world_sim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define CACHE_BYTES (2u << 20)
+#define THREADS 4
+#define PCS 64
+#ifdef __SANITIZE_THREAD__
+#define TURNS 10000
+#else
+#define TURNS 200000
+#endif
+
+static GuestAddr pc_of(u64 r)
+{
+    u64 i = r % PCS;
+
+    /* some of them share a slot of the first table, or need wide entries */
+    return i < 32 ? 0x400000 + i * 16 : i < 48 ? 0x400000 + (i << 20) : 0x7f0000000000 + i * 64;
+}
+
+/* A block with a conditional and an unconditional exit. NULL: the cache or the arena is full. */
+static Block *make_block(Sim *s, GuestAddr pc)
+{
+    Lower l;
+    Insn jcc = {.pc = pc, .len = 2, .cls = INSN_JCC, .cc = 4, .target = pc_of(sim_random(s))};
+    Block *b;
+
+    if (!cache_reserve(&l.space, 1024)) {
+        return NULL;
+    }
+    lower_begin(&l, pc, sim_random(s) % 2 != 0, false);
+    lower_insn(&l, &jcc);
+    lower_end_at(&l, pc_of(sim_random(s)));
+    b = block_alloc(l.nedges, l.map.len);
+    if (b == NULL) {
+        return NULL;
+    }
+    b->nedges = (u8)l.nedges;
+    b->pcmap_len = (u16)l.map.len;
+    b->pc = pc;
+    b->self = arena_ref(b);
+    b->host_start = l.start;
+    b->host = l.host;
+    b->host_size = (u32)(l.e.x - mt_cache.exec) - l.start;
+    b->cold = l.space.cold_start;
+    b->ind = l.ind;
+    b->inline_ind = l.ind != 0;
+    for (u32 i = 0; i < l.nedges; i++) {
+        Edge *e = &block_edges(b)[i];
+
+        e->target = l.edges[i].target;
+        e->from = b->self;
+        e->patch = l.edges[i].patch;
+        e->stub = l.edges[i].stub;
+    }
+    cds_lfht_node_init(&b->node);
+    cache_commit(&l.space, (CacheOff)(l.e.x - mt_cache.exec), b->self);
+    return b;
+}
+
+static void flush(Sim *s)
+{
+    u32 generation = mt_cache.generation;
+
+    world_stop(&s->t);
+    if (generation == mt_cache.generation) {
+        blockmap_flush_world();
+        smc_flush_world();
+    }
+    world_resume(&s->t);
+}
+
+/* As the run loop: finds or makes. NULL: flushed. */
+static Block *get_block(Sim *s, GuestAddr pc)
+{
+    Block *b = blockmap_find(pc, 0), *first;
+
+    if (b != NULL) {
+        return b;
+    }
+    b = make_block(s, pc);
+    if (b == NULL) {
+        flush(s);
+        return NULL;
+    }
+    first = smc_publish(b, NULL, 0);
+    if (first != b) {
+        cache_release(b->host_start);
+        cache_release(b->cold);
+        block_free(b);
+    }
+    return first;
+}
+
+static u64 jump_target(const Edge *e)
+{
+    i32 rel = (i32)__atomic_load_n((u32 *)cache_write_ptr(e->patch), __ATOMIC_ACQUIRE);
+
+    return cache_exec_addr(e->patch) + 4 + (u64)(i64)rel;
+}
+
+/* The block whose code a link leads to, or NULL: its own stub. */
+static Block *follow_edge(const Edge *e)
+{
+    u64 at = jump_target(e);
+    ChunkKind kind;
+    Block *to;
+
+    if (at == cache_exec_addr(e->stub)) {
+        return NULL;
+    }
+    to = block_of(cache_find_block(at, &kind));
+    CHECK(kind == CHUNK_BLOCKS && to != block_of(0));
+    CHECK(to->pc == e->target && cache_exec_addr(to->host) == at);
+    return to;
+}
+
+/* The block that an entry for pc leads to; it may be another's, which then checks. */
+static Block *follow_entry(GuestAddr pc)
+{
+    u64 at = ibt_lookup(pc);
+    ChunkKind kind;
+    Block *to;
+
+    if (at == mt_cache.glue_ib_miss) {
+        return NULL;
+    }
+    to = block_of(cache_find_block(at, &kind));
+    CHECK(to != block_of(0) && (kind == CHUNK_BLOCKS || kind == CHUNK_THUNKS));
+    CHECK(cache_exec_addr(__atomic_load_n(&to->ind, __ATOMIC_RELAXED)) == at);
+    CHECK(ibt_slot(to->pc) == ibt_slot(pc));
+    CHECK(*(u64 *)cache_write_ptr(cache_off(at) - 8) == to->pc);
+    return to;
+}
+
+/* INSIDE from begin to end, as a thread that stays in translated code. */
+static void turn(Sim *s)
+{
+    Block *b = get_block(s, pc_of(sim_random(s)));
+
+    for (int steps = 0; b != NULL && steps < 8; steps++) {
+        Edge *e = &block_edges(b)[sim_random(s) % b->nedges];
+        Block *to;
+
+        switch (sim_random(s) % 8) {
+        case 0:
+            smc_retire(b); /* we go on in it */
+            break;
+        case 1:
+        case 2:
+            if (!ibt_publish(b)) {
+                flush(s);
+                return;
+            }
+            break;
+        case 3:
+            if (sim_random(s) % 64 == 0) {
+                sched_yield();
+            }
+            break;
+        default: break;
+        }
+        to = sim_random(s) % 4 == 0 ? follow_entry(pc_of(sim_random(s))) : follow_edge(e);
+        if (to == NULL) {
+            u32 generation = mt_cache.generation;
+
+            to = get_block(s, e->target);
+            if (to == NULL || generation != mt_cache.generation) {
+                return;
+            }
+            chain_link(e, to);
+        }
+        b = to;
+    }
+}
+
+static void *worker(void *arg)
+{
+    Sim *s = arg;
+
+    mt_cpu.thread = &s->t;
+    sim_begin(s);
+    world_attach(&s->t);
+    for (int i = 0; i < TURNS; i++) {
+        smc_reclaim(&s->t);
+        world_enter(&s->t);
+        if (mt_load_relaxed(&s->cpu.pending) != 0) {
+            world_safepoint(&s->t);
+        }
+        turn(s);
+        if (i % 4096 == 4095) {
+            flush(s);
+        }
+        world_leave(&s->t);
+    }
+    world_enter(&s->t);
+    cache_thread_exit();
+    world_leave(&s->t);
+    world_detach(&s->t);
+    mt_cpu.thread = NULL;
+    return NULL;
+}
+
+static bool on_list(const Block *b, EdgeRef r)
+{
+    for (EdgeRef x = b->in_head; x != 0; x = edge_of(x)->in_next) {
+        CHECK(edge_of(x)->to == b->self);
+        if (x == r) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* B1 to B4, with nobody else about. */
+static void check_all(void)
+{
+    for (u64 i = 0; i < PCS; i++) {
+        Block *b = blockmap_find(pc_of(i), 0), *to;
+
+        if (b == NULL) {
+            continue;
+        }
+        CHECK(b->dead == 0 && b->pc == pc_of(i));
+        for (u32 k = 0; k < b->nedges; k++) {
+            Edge *e = &block_edges(b)[k];
+
+            to = follow_edge(e);
+            CHECK((to == NULL) == (e->to == 0));
+            CHECK(to == NULL ||
+                  (to->dead == 0 && to->self == e->to && on_list(to, arena_ref(e))));
+        }
+        for (EdgeRef x = b->in_head; x != 0; x = edge_of(x)->in_next) {
+            CHECK(block_of(edge_of(x)->from)->dead == 0);
+        }
+        to = follow_entry(pc_of(i));
+        CHECK(to == NULL || to->dead == 0);
+    }
+}
+
+static void all_at_once(void **state)
+{
+    pthread_t th[THREADS];
+    Sim *s[THREADS];
+    Sim *me = sim_new(99, 1);
+
+    for (int i = 0; i < THREADS; i++) {
+        s[i] = sim_new(i, 20260101);
+        CHECK(pthread_create(&th[i], NULL, worker, s[i]) == 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(th[i], NULL);
+        free(s[i]);
+    }
+    mt_cpu.thread = &me->t;
+    sim_begin(me);
+    world_attach(&me->t);
+    world_enter(&me->t);
+    check_all();
+    flush(me);
+    for (u64 i = 0; i < PCS; i++) {
+        assert_null(blockmap_find(pc_of(i), 0));
+        assert_null(follow_entry(pc_of(i)));
+    }
+    cache_thread_exit();
+    assert_int_equal(cache_used_bytes(), 0);
+    world_leave(&me->t);
+    world_detach(&me->t);
+    mt_cpu.thread = NULL;
+    free(me);
+}
+
+/* A dead block is neither linked nor published. */
+static void dead_blocks(void **state)
+{
+    Sim *s = sim_new(1, 5);
+    Block *a, *b;
+    Edge *e;
+
+    mt_cpu.thread = &s->t;
+    sim_begin(s);
+    world_attach(&s->t);
+    world_enter(&s->t);
+    a = get_block(s, 0x500000);
+    b = get_block(s, 0x600000);
+    e = &block_edges(a)[0];
+    e->target = 0x600000;
+    chain_link(e, b);
+    assert_int_equal(e->to, b->self);
+    assert_true(ibt_publish(b));
+    assert_ptr_equal(follow_entry(0x600000), b);
+    assert_true(blockmap_unlink(b));
+    assert_false(blockmap_unlink(b));
+    assert_int_equal(e->to, 0);
+    assert_null(follow_edge(e));
+    assert_null(follow_entry(0x600000));
+    chain_link(e, b);
+    assert_int_equal(e->to, 0);
+    assert_true(ibt_publish(b));
+    assert_null(follow_entry(0x600000));
+    assert_null(blockmap_find(0x600000, 0));
+    /* and a dead block does not link */
+    b = get_block(s, 0x600000);
+    assert_true(blockmap_unlink(a));
+    chain_link(e, b);
+    assert_int_equal(e->to, 0);
+    assert_int_equal(b->in_head, 0);
+    flush(s);
+    world_leave(&s->t);
+    world_detach(&s->t);
+    mt_cpu.thread = NULL;
+    free(s);
+}
+
+static int setup(void **state)
+{
+    mt_opts.ib_inline = true;
+    sim_world((WorldConfig){.parallel = true, .fair = FAIR_TRY, .quantum = 1000});
+    smc_init();
+    return layout_init(CACHE_BYTES + MT_IBT_BYTES) != 0 || cache_init() != 0 ||
+           block_arena_init(mt_cache.size) != 0 || blockmap_init() != 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dead_blocks),
+        cmocka_unit_test(all_at_once),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
