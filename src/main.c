@@ -18,6 +18,7 @@
 #include "sched/world.h"
 #include "sys/signal.h"
 #include "sys/sys.h"
+#include "sys/sys_events.h"
 #include "tools/tools.h"
 
 #include <errno.h>
@@ -31,6 +32,10 @@
 #include <unistd.h>
 
 extern char **environ;
+
+#ifdef MT_TEST_TOOL
+extern const MtvgTool MT_TEST_TOOL; /* an executable of the tests' own, with their tool */
+#endif
 
 const MtvgTool *mt_tool;
 
@@ -148,7 +153,11 @@ static u64 guest_pc(void)
 
 int main(int argc, char **argv)
 {
+#ifdef MT_TEST_TOOL
+    static const MtvgTool *const tools[] = {&MT_TEST_TOOL, &MT_TEST_TOOL};
+#else
     static const MtvgTool *const tools[] = {&mt_tool_none, &mt_tool_lackey};
+#endif
     ExecTarget target;
     Thread *t;
     int code;
@@ -176,6 +185,7 @@ int main(int argc, char **argv)
         close((int)mt_opts.exec_fd);
     }
     tool_init();
+    sys_events_init(t, mt_tool);
     tool_thread_start(t);
     run_loop(t);
     code = t->exit_code;

@@ -149,6 +149,17 @@ typedef struct MtvgAccess {
 #define MTVG_MAX_ACCESSES 64
 int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_ACCESSES]);
 
+/* --- system calls ----------------------------------------------------------------------------- */
+
+typedef struct MtvgSyscall {
+    struct Thread *thread;
+    const char *name; /* "unknown": a number that the runtime doesn't know */
+    u32 nr;
+    bool known;       /* kernel_reads and kernel_writes are told all that it does to memory */
+    u64 arg[6];
+    i64 result; /* syscall_post: as in rax: -errno if it failed */
+} MtvgSyscall;
+
 /* --- the tool --------------------------------------------------------------------------------- */
 
 /* A tool: a table of callbacks, each of which may be NULL. */
@@ -165,6 +176,36 @@ typedef struct MtvgTool {
     void (*thread_end)(struct Thread *t);
     /* In a fork's child: the one thread that is left. Its counters begin at zero. */
     void (*fork_child)(struct Thread *t);
+    /* Mappings, in one order for all threads, whoever makes them; those that there are at start come
+     * behind init. Called with the lock of the map of mappings held: no callback may block, wait for
+     * another thread, or call the runtime. The caller may be OUTSIDE, and in a fork's child. Memory is
+     * `map`ped again when its contents become zeroes or the file's (MADV_DONTNEED), or its stack
+     * grows (found out late). `moved`: [from, from + len) is at `to` now, which has been mapped
+     * before; `from` is unmapped afterwards. prot: PROT_*. */
+    void (*map)(u64 start, u64 len, int prot);
+    void (*unmap)(u64 start, u64 len);
+    void (*protect)(u64 start, u64 len, int prot);
+    void (*moved)(u64 from, u64 to, u64 len);
+
+    /* On the thread itself, not INSIDE. A frame for a handler has been pushed to [sp, old_sp), or, if
+     * old_sp is on another stack, from sp on; the thread goes on at `handler`. Then: rt_sigreturn has
+     * restored what the frame says. Handlers left by a jump don't return. */
+    void (*signal)(struct Thread *t, int sig, u64 handler, u64 old_sp, u64 sp);
+    void (*signal_return)(struct Thread *t);
+    /* The process is about to run another program; and: this has failed, it goes on. */
+    void (*exec)(struct Thread *t);
+    void (*exec_failed)(struct Thread *t);
+
+    /* On the thread itself, not INSIDE. Before a system call, and what the kernel will read, then what
+     * it has written, and behind the call. Those that replace the state or don't return (rt_sigreturn,
+     * exec, exit) have no syscall_post. One that was not begun, because a signal came first, has none
+     * either, and is come back to. Ranges are what the arguments say: not checked, at most what may
+     * be touched; a failed call's writes are not told. */
+    void (*syscall_pre)(const MtvgSyscall *c);
+    void (*kernel_reads)(const MtvgSyscall *c, u64 addr, u64 len);
+    void (*kernel_writes)(const MtvgSyscall *c, u64 addr, u64 len);
+    void (*syscall_post)(const MtvgSyscall *c);
+
     /* Once, at the end of the run. The world is stopped: no other thread runs guest code. */
     void (*finish)(struct Thread *t);
 } MtvgTool;

@@ -24,6 +24,7 @@
 
 static MtMutex lock = MT_MUTEX_INIT(RANK_GUEST_MAP);
 static AspaceChangeHook change_hook;
+AspaceEventHook aspace_event_hook;
 static _Atomic bool read_implies_exec;
 u64 aspace_task_size = 0x7ffffffff000;
 
@@ -113,6 +114,7 @@ void aspace_after_fork_child(void)
             map_remove(start, end); /* whole nodes: splits nothing, allocates nothing */
             aspace_changed(start, end, -1);
         } else if (n->wipeonfork) {
+            aspace_tell(ASPACE_MAPPED, start, end, n->prot, 0);
             aspace_changed(start, end, n->prot);
         }
         n = next;

@@ -25,6 +25,19 @@ typedef void (*AspaceChangeHook)(GuestAddr start, GuestAddr end, int new_prot);
 
 void aspace_init(AspaceChangeHook hook);
 
+/* What happens to the guest's mappings, in this order for everyone (aspace_lock is held). */
+typedef enum AspaceEvent {
+    ASPACE_MAPPED,    /* [start, start + len) is new, or has new contents: zeroes or the file's */
+    ASPACE_UNMAPPED,
+    ASPACE_PROTECTED,
+    ASPACE_MOVED,     /* the contents of [from, from + len) are at start now; comes before from is
+                         unmapped */
+} AspaceEvent;
+typedef void (*AspaceEventHook)(AspaceEvent what, GuestAddr start, u64 len, int prot, GuestAddr from);
+
+/* Set once, before guest code runs; NULL: nobody wants to know. */
+extern AspaceEventHook aspace_event_hook;
+
 /* The system calls, same arguments and results (address or -errno) as the kernel's, but every
  * address is chosen here, and a range that belongs to the runtime is refused: -ENOMEM for MAP_FIXED,
  * -EEXIST for MAP_FIXED_NOREPLACE, munmap of it does nothing, mprotect gives -ENOMEM. */

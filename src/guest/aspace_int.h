@@ -33,6 +33,13 @@ i64 host_mprotect(GuestAddr addr, u64 len, int prot, int pkey);
 
 /* --- aspace.c --- */
 void aspace_changed(GuestAddr start, GuestAddr end, int new_prot); /* calls the hook */
+static inline void aspace_tell(AspaceEvent what, GuestAddr start, GuestAddr end, int prot,
+                               GuestAddr from)
+{
+    if (aspace_event_hook != NULL) {
+        aspace_event_hook(what, start, end - start, prot, from);
+    }
+}
 int aspace_effective_prot(int prot); /* what the kernel makes of it (READ_IMPLIES_EXEC) */
 extern u64 aspace_task_size;         /* end of user space */
 

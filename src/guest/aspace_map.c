@@ -9,7 +9,7 @@
  * Locking:    aspace_lock guards all of it.
  * Memory:     nodes come from a small pool that map_prepare() fills, so that an operation that has
  *             changed the host's mappings can't fail afterwards. */
-#include "guest/aspace_map.h"
+#include "guest/aspace_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -289,12 +289,20 @@ static bool join_next(MapNode *n)
     return true;
 }
 
+static void tell(AspaceEvent what, const MapNode *n)
+{
+    if (n->kind == MAP_GUEST || n->kind == MAP_NOTED) {
+        aspace_tell(what, n->start, n->end, n->prot, 0);
+    }
+}
+
 MapNode *map_add(const MapNode *proto)
 {
     MapNode *next = map_first(proto->start);
     MT_ASSERT(proto->start < proto->end && next->start >= proto->end);
     MapNode *n = take_node(proto);
     insert_before(n, next);
+    tell(ASPACE_MAPPED, n);
     join_next(n);
     if (n->prev != NULL) {
         MapNode *prev = n->prev;
@@ -327,6 +335,7 @@ void map_remove(GuestAddr start, GuestAddr end)
     map_split(end);
     for (MapNode *n = map_first(start); n->start < end;) {
         MapNode *next = n->next;
+        tell(ASPACE_UNMAPPED, n);
         erase(n);
         n = next;
     }
@@ -348,6 +357,9 @@ void map_join(GuestAddr start, GuestAddr end)
 void map_set_start(MapNode *n, GuestAddr start)
 {
     MT_ASSERT(start < n->end && (n->prev == NULL || n->prev->end <= start));
+    if (start < n->start) {
+        aspace_tell(ASPACE_MAPPED, start, n->start, n->prot, 0);
+    }
     n->start = start;
     set_gap(n);
 }

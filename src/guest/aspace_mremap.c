@@ -100,6 +100,14 @@ static void enter_piece(const Piece *p)
     aspace_enter(&n);
 }
 
+static void tell_moved(const Piece *p)
+{
+    u64 len = p->from_end - p->from, room = p->copy.end - p->copy.start;
+
+    aspace_tell(ASPACE_MOVED, p->copy.start, p->copy.start + (len < room ? len : room),
+                p->copy.prot, p->from);
+}
+
 /* The claimed places that no piece has come to. */
 static void unclaim_rest(const Piece *pieces, unsigned count, GuestAddr to, GuestAddr end)
 {
@@ -136,8 +144,9 @@ static void moved_partly(Piece *pieces, unsigned count, GuestAddr to, GuestAddr 
     }
     unclaim_rest(pieces, kept, to, end);
     for (unsigned i = 0; i < kept; i++) {
-        leave_piece(&pieces[i]);
         enter_piece(&pieces[i]);
+        tell_moved(&pieces[i]);
+        leave_piece(&pieces[i]);
     }
     place_resync(to, end);
 }
@@ -167,10 +176,12 @@ static i64 move_to(const MremapCall *c, GuestAddr to, Piece *pieces)
     for (unsigned i = 0; i < count; i++) {
         const Piece *p = &pieces[i];
         enter_piece(p);
+        tell_moved(p);
         aspace_changed(p->copy.start, p->copy.end, p->copy.prot);
         if (!keeps_old) {
             leave_piece(p);
         } else if (c->old_len != 0) {
+            aspace_tell(ASPACE_MAPPED, p->from, p->from_end, p->copy.prot, 0);
             aspace_changed(p->from, p->from_end, p->copy.prot); /* MREMAP_DONTUNMAP: empty now */
         }
     }

@@ -51,6 +51,7 @@ static i64 protect_node(MapNode *n, GuestAddr from, GuestAddr to, int prot, int 
     if (n->start == from && n->end == to) {
         n->guarded = false;
     }
+    aspace_tell(ASPACE_PROTECTED, from, to, effective, 0);
     if (tell) {
         aspace_changed(from, to, effective);
     }
@@ -181,6 +182,7 @@ static i64 advise_locked(GuestAddr start, GuestAddr end, int advice)
             note_advice(at, to, advice);
         }
         if (advice_changes_contents(advice)) {
+            aspace_tell(ASPACE_MAPPED, at, to, prot, 0);
             aspace_changed(at, to, prot);
         }
         at = to;
@@ -218,6 +220,7 @@ static void remapped(GuestAddr start, GuestAddr end, u64 offset)
     map_split(end);
     for (MapNode *n = map_first(start); n->start < end; n = n->next) {
         n->offset = offset + (n->start - start);
+        aspace_tell(ASPACE_MAPPED, n->start, n->end, n->prot, 0);
         aspace_changed(n->start, n->end, n->prot);
     }
     map_join(start, end);

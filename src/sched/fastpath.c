@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
+bool mt_all_slow;
+
 typedef enum FastCall {
     FAST_SLOW,     /* not done: the run loop does it */
     FAST_CONTINUE, /* done: enter translated code again */
@@ -61,7 +63,7 @@ static FastCall fast_syscall(Thread *t)
     i64 r;
 
     if (t->slow_call) {
-        t->slow_call = false;
+        t->slow_call = mt_all_slow;
         return FAST_SLOW;
     }
     if (!is_simple(nr, a) || !world_leave_fast(t)) {

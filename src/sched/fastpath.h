@@ -10,4 +10,8 @@
  * INSIDE but for MT_EXIT_OUTSIDE. */
 u32 fast_run(Thread *t, u64 host_pc);
 
+/* Threads begin with Thread.slow_call set, and keep it: the fast path does no system call. Set before
+ * there are other threads. */
+extern bool mt_all_slow;
+
 #endif

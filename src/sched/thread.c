@@ -15,6 +15,7 @@
 #include "base/stats.h"
 #include "jit/cache.h"
 #include "jit/smc.h"
+#include "sched/fastpath.h"
 #include "sched/robust.h"
 #include "sched/runloop.h"
 #include "sched/tool_events.h"
@@ -59,6 +60,7 @@ Thread *thread_start(bool is_main)
     t->tgid = getpid();
     t->host = pthread_self();
     t->is_main = is_main;
+    t->slow_call = mt_all_slow;
     t->altstack.flags = 2; /* SS_DISABLE */
     if (cpu_thread_init() != 0) {
         free(t);

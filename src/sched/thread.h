@@ -60,7 +60,7 @@ typedef struct Thread {
     int exit_code;
     bool in_syscall;        /* rip is behind a system call that has just been done */
     i64 syscall_nr;
-    bool slow_call;         /* the next system call is not for the fast path */
+    bool slow_call;         /* the next system call is not for the fast path (mt_all_slow) */
     void *tool_data;
     void *syscall_restart;
     pid_t vfork_parent_tid;

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "sys/sigframe.h"
+#include "sys/sys_events.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -307,6 +308,7 @@ static bool push_frame(Thread *t, const PendingSignal *p, const GuestSigaction *
 static void call_handler(Thread *t, PendingSignal *p, const GuestSigaction *act)
 {
     int sig = p->info.si_signo;
+    u64 old_sp = t->cpu->gpr[MT_RSP];
     if (!push_frame(t, p, act)) {
         MT_DEBUG(LOG_SIGNAL, 1, "signal %d: no room for a frame", sig);
         if (sig == SIGSEGV) {
@@ -317,6 +319,7 @@ static void call_handler(Thread *t, PendingSignal *p, const GuestSigaction *act)
         raise_bad_frame(t);
         return;
     }
+    sys_events_signal(t, sig, old_sp);
     t->saved_sigmask_valid = false;
     t->sigmask |= act->mask | (act->flags & SA_NODEFER ? 0 : SIG_BIT(sig));
     t->sigmask &= ~SIG_UNSTOPPABLE;
@@ -387,6 +390,7 @@ i64 signal_return(Thread *t)
         raise_bad_frame(t);
     } else {
         signal_altstack(t, &alt, NULL); /* the kernel does not look at the result either */
+        sys_events_signal_return(t);
     }
     return MT_SYS_STATE_SET;
 }

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/stats.h"
+#include "sys/sys_events.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -138,7 +139,9 @@ void sys_dispatch(Thread *t)
     if (tracing) {
         trace_call(nr, a);
     }
+    sys_events_before(t, nr, a);
     i64 r = do_call(t, nr, a);
+    sys_events_after(t, nr, a, r);
     if (tracing) {
         trace_result(nr, r);
     }

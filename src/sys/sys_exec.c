@@ -15,6 +15,7 @@
 #include "sys/procfs.h"
 #include "sys/signal.h"
 #include "sys/sys.h"
+#include "sys/sys_events.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,9 +50,11 @@ typedef struct ExecRequest {
 
 static i64 exec_native(Thread *t, const ExecRequest *q)
 {
+    sys_events_exec(t, true);
     signal_before_exec(t);
     i64 r = sys_raw(SYS_execveat, (u64)(i64)q->dirfd, q->path, q->argv, q->envp, (u64)q->flags, 0);
     signal_after_failed_exec(t);
+    sys_events_exec(t, false);
     return r;
 }
 
@@ -267,9 +270,11 @@ static i64 exec_scratch(Thread *t, Scratch *s, const ExecRequest *q)
     if (t->is_vfork_child) {
         scratch_push(s, s);
     }
+    sys_events_exec(t, true);
     signal_before_exec(t);
     i64 r = sys_raw(SYS_execve, (u64) "/proc/self/exe", (u64)s->argv, q->envp, 0, 0, 0);
     signal_after_failed_exec(t);
+    sys_events_exec(t, false);
     if (t->is_vfork_child) {
         sys_exec_release(s->pid);
     } else {

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * probe_guest.c -- does things whose events are known, and writes to stdout which they must be, in
+ * order; "none" lines must not come. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define P(x) ((unsigned long)(x))
+
+static char text[1 << 16];
+static size_t used;
+
+#define WANT(...) (used += (size_t)snprintf(text + used, sizeof(text) - used, __VA_ARGS__))
+
+static void check(int ok)
+{
+    if (!ok) {
+        _exit(3);
+    }
+}
+
+static void mappings(void)
+{
+    char *a = mmap(NULL, 0x5000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *b;
+
+    WANT("map %lx 5000 3\n", P(a));
+    check(mprotect(a + 0x1000, 0x1000, PROT_READ) == 0);
+    WANT("protect %lx 1000 1\n", P(a + 0x1000));
+    check(madvise(a, 0x1000, MADV_DONTNEED) == 0);
+    WANT("map %lx 1000 3\n", P(a));
+    b = mremap(a + 0x2000, 0x2000, 0x300000, MREMAP_MAYMOVE);
+    check(b != MAP_FAILED && b != a + 0x2000);
+    WANT("map %lx 300000 3\nmoved %lx %lx 2000\nunmap %lx 2000\n", P(b), P(a + 0x2000), P(b),
+         P(a + 0x2000));
+    check(munmap(a, 0x2000) == 0);
+    WANT("unmap %lx 1000\nunmap %lx 1000\n", P(a), P(a + 0x1000));
+    check(munmap(b, 0x300000) == 0);
+    WANT("unmap %lx 300000\n", P(b));
+    a = sbrk(0);
+    check(sbrk(0x10000) == a);
+    WANT("pre brk 1 %lx\n", P(a) + 0x10000);
+}
+
+static void handler(int sig)
+{
+}
+
+static void signals(void)
+{
+    struct sigaction sa = {.sa_handler = handler};
+    struct timespec ts = {0, 1};
+
+    sigaction(SIGUSR1, &sa, NULL);
+    raise(SIGUSR1);
+    WANT("signal %d %lx 1\nsignal_return\n", SIGUSR1, P(handler));
+    nanosleep(&ts, NULL);
+    check(*(volatile int *)&ts.tv_sec == 0);
+}
+
+static void files(void)
+{
+    static char buf[100], big[1000];
+    struct iovec v[2] = {{buf, 10}, {big, 1000}};
+    struct stat st;
+    char name[] = "/proc/self/comm";
+    int p[2], fd = open(name, O_RDONLY);
+    struct pollfd pf;
+    long n;
+
+    WANT("reads openat %lx 10\npost openat %d\n", P(name), fd);
+    n = read(fd, buf, 100);
+    WANT("pre read 1 %x\nwrites read %lx %lx\npost read %ld\n", (unsigned)fd, P(buf), n, n);
+    check(fstat(fd, &st) == 0);
+    check(syscall(SYS_pipe, p) == 0);
+    WANT("writes pipe %lx 8\n", P(p));
+    check(write(p[1], "0123456789abcdef", 16) == 16);
+    WANT("post write 16\n");
+    check(readv(p[0], v, 2) == 16);
+    WANT("reads readv %lx 20\nwrites readv %lx a\nwrites readv %lx 6\n", P(v), P(buf), P(big));
+    check(writev(p[1], v, 1) == 10);
+    WANT("reads writev %lx 10\nreads writev %lx a\n", P(v), P(buf));
+    pf = (struct pollfd){.fd = p[0], .events = POLLIN};
+    check(poll(&pf, 1, 0) == 1);
+    WANT("reads poll %lx 8\nwrites poll %lx 8\n", P(&pf), P(&pf));
+    check(ioctl(p[0], FIONREAD, &n) == 0);
+    WANT("pre ioctl 0 %x\n", (unsigned)p[0]);
+    check(read(-1, buf, 10) == -1);
+    WANT("post read -9\n");
+    check(syscall(SYS_clock_gettime, CLOCK_REALTIME, big) == 0);
+    WANT("writes clock_gettime %lx 10\n", P(big));
+}
+
+static void sockets(void)
+{
+    static char buf[64], ctl[64];
+    struct iovec v = {buf, 5};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+    int s[2];
+
+    check(socketpair(AF_UNIX, SOCK_DGRAM, 0, s) == 0);
+    WANT("writes socketpair %lx 8\n", P(s));
+    check(sendmsg(s[0], &m, 0) == 5);
+    WANT("reads sendmsg %lx 38\nreads sendmsg %lx 10\nreads sendmsg %lx 5\n", P(&m), P(&v), P(buf));
+    v.iov_len = 64;
+    m.msg_control = ctl;
+    m.msg_controllen = 64;
+    check(recvmsg(s[1], &m, 0) == 5);
+    WANT("reads recvmsg %lx 38\nreads recvmsg %lx 10\nwrites recvmsg %lx 5\n", P(&m), P(&v), P(buf));
+    check(send(s[0], buf, 7, 0) == 7);
+    WANT("reads sendto %lx 7\n", P(buf));
+    check(recv(s[1], buf, 64, 0) == 7);
+    WANT("writes recvfrom %lx 7\n", P(buf));
+}
+
+static void *thread(void *arg)
+{
+    return NULL;
+}
+
+static void processes(void)
+{
+    char *argv[] = {(char *)"x", NULL};
+    pthread_t t;
+    int word = 1, status;
+    pid_t pid;
+
+    check(pthread_create(&t, NULL, thread, NULL) == 0);
+    pthread_join(t, NULL);
+    WANT("thread_start\nthread_end\n");
+    check(syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL) == -1 && errno == EAGAIN);
+    WANT("reads futex %lx 4\npost futex -11\n", P(&word));
+    check(execv("/does-not-exist", argv) == -1);
+    WANT("exec\nexec_failed\npost execve -2\n");
+    pid = fork();
+    if (pid == 0) {
+        execl("/bin/true", "true", NULL);
+        _exit(127);
+    }
+    check(waitpid(pid, &status, 0) == pid && status == 0);
+    WANT("fork_child\nexec\nwrites wait4 %lx 4\npost wait4 %d\n", P(&status), pid);
+}
+
+int main(void)
+{
+    mappings();
+    signals();
+    files();
+    sockets();
+    processes();
+    check(write(1, text, used) == (ssize_t)used);
+    return 0;
+}
