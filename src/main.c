@@ -69,8 +69,10 @@ static u64 sched_seed(bool *seeded)
 
 static void init_world(void)
 {
-    WorldConfig c = {.parallel = mt_opts.parallel, .fair = mt_opts.fair_sched,
-                     .quantum = (u64)mt_opts.quantum, .kick = thread_kick};
+    WorldConfig c = {.parallel = mt_opts.parallel,
+                     .fair = mt_opts.fair_sched,
+                     .quantum = (u64)mt_opts.quantum,
+                     .kick = thread_kick};
 
     c.seed = sched_seed(&c.seeded);
     check(world_init(&c), "cannot set up the world lock");
@@ -120,6 +122,34 @@ static void resolve(ExecTarget *target)
     free(path);
 }
 
+/* An outer Valgrind's libraries are not for the guest, whose copies would make their requests to the
+ * outer, which takes them for the runtime's. */
+static void drop_outer_preloads(void)
+{
+    const char *old = getenv("LD_PRELOAD");
+    char *list, *kept, *save, *name;
+
+    if (!mt_under_valgrind || old == NULL) {
+        return;
+    }
+    list = strdup(old);
+    kept = calloc(1, strlen(old) + 2);
+    check(list != NULL && kept != NULL ? 0 : -ENOMEM, "cannot prepare the environment");
+    for (name = strtok_r(list, ": ", &save); name != NULL; name = strtok_r(NULL, ": ", &save)) {
+        if (strstr(name, "/vgpreload_") == NULL) {
+            strcat(kept, kept[0] != 0 ? ":" : "");
+            strcat(kept, name);
+        }
+    }
+    if (kept[0] != 0) {
+        setenv("LD_PRELOAD", kept, 1);
+    } else {
+        unsetenv("LD_PRELOAD");
+    }
+    free(kept);
+    free(list);
+}
+
 static void load(const ExecTarget *target)
 {
     ExecError err;
@@ -133,13 +163,14 @@ static void load(const ExecTarget *target)
     if (top == 0) {
         mt_die(1, "no room for the program's stack");
     }
+    drop_outer_preloads();
     sp = elf_make_stack(&img, target, environ, top, &err);
     if (sp == 0) {
         mt_die(err.exit_code, "%s", err.msg);
     }
     /* As execve(2) does. */
-    prctl(PR_SET_NAME, strrchr(target->execfn, '/') ? strrchr(target->execfn, '/') + 1
-                                                    : target->execfn);
+    prctl(PR_SET_NAME,
+          strrchr(target->execfn, '/') ? strrchr(target->execfn, '/') + 1 : target->execfn);
     check(procfs_init(target, &img, sp), "cannot prepare /proc for the program");
     mt_cpu.gpr[MT_RSP] = sp;
     mt_cpu.rip = img.entry;

@@ -39,6 +39,22 @@
         __atomic_store_n((p), (v), __ATOMIC_RELEASE); \
     })
 
+/* Sequentially consistent load: the other half of Dekker's pattern. */
+#define mt_load_seq(p)                                                   \
+    ({                                                                   \
+        annot_ignore((p), sizeof(*(p)));                                 \
+        __typeof__(*(p)) mt_v_ = __atomic_load_n((p), __ATOMIC_SEQ_CST); \
+        annot_after(p);                                                  \
+        mt_v_;                                                           \
+    })
+
+#define mt_store_seq(p, v)                            \
+    ({                                                \
+        annot_ignore((p), sizeof(*(p)));              \
+        annot_before(p);                              \
+        __atomic_store_n((p), (v), __ATOMIC_SEQ_CST); \
+    })
+
 /* Read-modify-write: all are sequentially consistent (a LOCK prefix gives that anyway on x86) and
  * return the old value. */
 #define MT_RMW_(p, builtin, ...)                                              \

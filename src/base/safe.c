@@ -8,6 +8,8 @@
  * Signals:    everything here may be called in a host signal handler, and in both domains. */
 #include "base/safe.h"
 
+#include "base/valgrind_annot.h"
+
 #include <errno.h>
 
 int safe_copy_raw(void *dst, const void *src, size_t n);
@@ -17,14 +19,23 @@ extern const char safe_copy_begin[], safe_copy_end[], safe_copy_fault[];
 extern const char safe_cas_begin[], safe_cas_end[], safe_cas_fault[];
 extern const char safe_str_begin[], safe_str_end[], safe_str_fault[];
 
+/* Races on guest memory are the guest's. */
+static int copy(void *dst, const void *src, size_t n)
+{
+    annot_foreign_begin();
+    int r = safe_copy_raw(dst, src, n);
+    annot_foreign_end();
+    return r;
+}
+
 int safe_read(void *dst, GuestAddr src, size_t n)
 {
-    return safe_copy_raw(dst, (const void *)src, n) ? -EFAULT : 0;
+    return copy(dst, (const void *)src, n) ? -EFAULT : 0;
 }
 
 int safe_write(GuestAddr dst, const void *src, size_t n)
 {
-    return safe_copy_raw((void *)dst, src, n) ? -EFAULT : 0;
+    return copy((void *)dst, src, n) ? -EFAULT : 0;
 }
 
 /* Bytes from addr to the end of its page, at most n. */
@@ -39,7 +50,7 @@ size_t safe_read_partial(void *dst, GuestAddr src, size_t n)
     size_t done = 0;
     while (done < n) {
         size_t len = chunk_in_page(src + done, n - done);
-        if (safe_copy_raw((char *)dst + done, (const void *)(src + done), len)) {
+        if (copy((char *)dst + done, (const void *)(src + done), len)) {
             break;
         }
         done += len;
@@ -49,7 +60,9 @@ size_t safe_read_partial(void *dst, GuestAddr src, size_t n)
 
 i64 safe_read_str(char *dst, GuestAddr src, size_t n)
 {
+    annot_foreign_begin();
     i64 len = safe_str_raw(dst, (const char *)src, n);
+    annot_foreign_end();
     if (len < 0) {
         return -EFAULT;
     }
@@ -58,7 +71,9 @@ i64 safe_read_str(char *dst, GuestAddr src, size_t n)
 
 int safe_cmpxchg32(GuestAddr addr, u32 old, u32 new_value, u32 *seen)
 {
+    annot_foreign_begin();
     int r = safe_cas_raw((u32 *)addr, old, new_value, seen);
+    annot_foreign_end();
 
     return r < 0 ? -EFAULT : r;
 }

@@ -10,7 +10,7 @@
 
 #include "base/lockorder.h"
 #include "base/log.h"
-
+#include "base/valgrind_annot.h"
 
 __thread u64 mt_stats[STAT_COUNT];
 
@@ -32,6 +32,7 @@ static const char *const texts[STAT_COUNT] = {
 
 static void link_own_locked(void)
 {
+    annot_ignore(mt_stats, sizeof(mt_stats));
     own.counts = mt_stats;
     own.prev = NULL;
     own.next = sets;
@@ -118,6 +119,9 @@ void stats_print(void)
 void stats_after_fork_child(void)
 {
     /* The parent's other threads are gone, and with them whoever held the lock. */
+    annot_clean(&sets, sizeof(sets));
+    annot_clean(folded, sizeof(folded));
+    annot_clean(&own, sizeof(own));
     mt_mutex_init(&stats_lock, RANK_STATS);
     sets = NULL;
     for (int i = 0; i < STAT_COUNT; i++) {

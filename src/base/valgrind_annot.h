@@ -51,6 +51,20 @@ static inline void annot_clean(const volatile void *p, size_t n)
     });
 }
 
+/* What this thread does in between is not the runtime's: the guest's own accesses (translated code, and
+ * what the runtime reads, writes or has the kernel do for it), whose races and uninitialised values are
+ * the guest's; and the inside of lock-free libraries. Nests. A host signal handler in between is not
+ * looked at either, until it leaves translated code for good. */
+static inline void annot_foreign_begin(void)
+{
+    MT_VG(VALGRIND_DISABLE_ERROR_REPORTING);
+}
+
+static inline void annot_foreign_end(void)
+{
+    MT_VG(VALGRIND_ENABLE_ERROR_REPORTING);
+}
+
 /* Code at [p, p+n) has changed: the outer's translations of it are void. */
 static inline void annot_code_changed(const volatile void *p, size_t n)
 {

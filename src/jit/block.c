@@ -4,6 +4,7 @@
  * Locking: arena_lock. */
 #include "jit/block.h"
 
+#include "base/atomics.h"
 #include "base/lockorder.h"
 
 #include <errno.h>
@@ -23,8 +24,8 @@ int block_arena_init(u64 cache_size)
     void *p;
 
     arena_size = cache_size * 4 + (1u << 20);
-    p = mmap(NULL, arena_size, PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    p = mmap(NULL, arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+             -1, 0);
     if (p == MAP_FAILED) {
         return -ENOMEM;
     }
@@ -59,6 +60,18 @@ Block *block_alloc(u32 nedges, u32 pcmap_len)
     return p;
 }
 
+/* The atomic words may become plain ones of another block. */
+static void annot_reuse(Block *b)
+{
+    if (MT_UNLIKELY(mt_under_valgrind)) {
+        annot_clean(&b->dead, sizeof(b->dead));
+        annot_clean(&b->ind, sizeof(b->ind));
+        for (u32 i = 0; i < b->nedges; i++) {
+            annot_clean(&block_edges(b)[i].to, sizeof(BlockRef));
+        }
+    }
+}
+
 void block_free(Block *b)
 {
     u64 cls = block_bytes(b->nedges, b->pcmap_len + b->extra) / 8;
@@ -66,6 +79,7 @@ void block_free(Block *b)
     if (cls >= MT_CLASSES) {
         return; /* regained at the next flush */
     }
+    annot_reuse(b);
     mt_mutex_lock(&arena_lock);
     *(void **)b = free_lists[cls];
     free_lists[cls] = b;
@@ -78,6 +92,7 @@ void block_arena_reset_world(void)
     memset(free_lists, 0, sizeof(free_lists));
     /* Give the memory back, then begin anew. */
     madvise(mt_block_arena, arena_next, MADV_DONTNEED);
+    annot_clean(mt_block_arena, arena_next);
     arena_next = 64;
     mt_mutex_unlock(&arena_lock);
 }

@@ -41,6 +41,23 @@ static MtMutex *chain_lock(const Block *b)
     return &chain_locks[b->self * 2654435761u >> 26];
 }
 
+/* MT_BREAK_*: deliberately wrong builds, which a race checker must report (tests/outer.py). */
+static void chain_take(const Block *b)
+{
+#ifndef MT_BREAK_CHAIN_LOCK
+    mt_mutex_lock(chain_lock(b));
+#else
+    (void)chain_lock(b);
+#endif
+}
+
+static void chain_give(const Block *b)
+{
+#ifndef MT_BREAK_CHAIN_LOCK
+    mt_mutex_unlock(chain_lock(b));
+#endif
+}
+
 static unsigned long hash_pc(GuestAddr pc, u32 key)
 {
     u64 h = (pc ^ ((u64)key << 48)) * 0x9e3779b97f4a7c15ull;
@@ -79,7 +96,7 @@ static u64 seen[MT_SEEN_BITS / 64];
 
 static bool is_seen(unsigned long hash)
 {
-    u64 word = __atomic_load_n(&seen[hash % MT_SEEN_BITS / 64], __ATOMIC_RELAXED);
+    u64 word = mt_load_relaxed(&seen[hash % MT_SEEN_BITS / 64]);
 
     return (word >> hash % 64 & 1) != 0;
 }
@@ -87,7 +104,7 @@ static bool is_seen(unsigned long hash)
 static void set_seen(unsigned long hash)
 {
     if (!is_seen(hash)) {
-        __atomic_fetch_or(&seen[hash % MT_SEEN_BITS / 64], 1ull << hash % 64, __ATOMIC_RELAXED);
+        mt_fetch_or(&seen[hash % MT_SEEN_BITS / 64], 1ull << hash % 64);
     }
 }
 
@@ -103,10 +120,30 @@ Block *blockmap_find(GuestAddr pc, u32 key)
     }
 
     rcu_read_begin(thread_self());
+    annot_foreign_begin();
     cds_lfht_lookup(table, hash, match, &k, &it);
+    annot_foreign_end();
     n = cds_lfht_iter_get_node(&it);
+    if (n != NULL) {
+        annot_after(n); /* ACQ: the table's loads pair with its stores in blockmap_add() */
+    }
     rcu_read_end(thread_self());
     return n != NULL ? caa_container_of(n, Block, node) : NULL;
+}
+
+/* REL: the block is complete for who finds it, and for who leaves translated code by one of its exits
+ * (annot_after(edge) in the run loop). */
+static void annot_publish(Block *b)
+{
+#ifdef MT_BREAK_PUBLISH
+    return;
+#endif
+    if (MT_UNLIKELY(mt_under_valgrind)) {
+        annot_before(&b->node);
+        for (u32 i = 0; i < b->nedges; i++) {
+            annot_before(&block_edges(b)[i]);
+        }
+    }
 }
 
 Block *blockmap_add(Block *b)
@@ -117,10 +154,14 @@ Block *blockmap_add(Block *b)
 
     set_seen(hash);
     rcu_read_begin(thread_self());
+    annot_publish(b);
+    annot_foreign_begin();
     n = cds_lfht_add_unique(table, hash, match, &k, &b->node);
+    annot_foreign_end();
+    annot_after(n); /* another thread's, perhaps */
     rcu_read_end(thread_self());
     if (n == &b->node) {
-        __atomic_add_fetch(&block_count, 1, __ATOMIC_RELAXED);
+        mt_fetch_add(&block_count, 1);
     }
     return caa_container_of(n, Block, node);
 }
@@ -131,7 +172,8 @@ static void patch_jump(const Edge *e, u64 target)
 {
     u32 rel = (u32)(target - (cache_exec_addr(e->patch) + 4));
 
-    __atomic_store_n((u32 *)cache_write_ptr(e->patch), rel, __ATOMIC_RELEASE);
+    mt_store_release((u32 *)cache_write_ptr(e->patch), rel);
+    annot_code_changed((void *)cache_exec_addr(e->patch), 4);
 }
 
 static void list_add(Block *to, Edge *e)
@@ -157,7 +199,9 @@ static void list_del(Block *to, Edge *e)
     if (e->in_next != 0) {
         edge_of(e->in_next)->in_prev = e->in_prev;
     }
-    __atomic_store_n(&e->to, 0, __ATOMIC_RELAXED); /* guarded by the lock; the peek re-checks */
+    /* REL pairs with chain_link()'s exchange, which may be under another block's lock: whoever links
+     * the edge next finds it off this list. */
+    mt_store_release(&e->to, 0);
 }
 
 static void unlink_edge_locked(Block *to, Edge *e)
@@ -169,7 +213,7 @@ static void unlink_edge_locked(Block *to, Edge *e)
 
 static bool is_dead(const Block *b)
 {
-    return __atomic_load_n(&b->dead, __ATOMIC_SEQ_CST) != 0;
+    return mt_load_seq(&b->dead) != 0;
 }
 
 void chain_link(Edge *e, Block *to)
@@ -179,13 +223,12 @@ void chain_link(Edge *e, Block *to)
     if (e->patch == 0) {
         return;
     }
-    mt_mutex_lock(chain_lock(to));
+    chain_take(to);
     /* e->to changes under the lock of the block it names; from 0 under any lock, by one winner. */
-    if (!is_dead(to) && __atomic_load_n(&e->to, __ATOMIC_RELAXED) == 0) {
+    if (!is_dead(to) && mt_load_relaxed(&e->to) == 0) {
         u32 none = 0;
 
-        if (__atomic_compare_exchange_n(&e->to, &none, to->self, false, __ATOMIC_SEQ_CST,
-                                        __ATOMIC_RELAXED)) {
+        if (mt_cas(&e->to, &none, to->self)) {
             list_add(to, e);
             patch_jump(e, cache_exec_addr(to->host));
             STAT_INC(LINKS);
@@ -194,7 +237,7 @@ void chain_link(Edge *e, Block *to)
             }
         }
     }
-    mt_mutex_unlock(chain_lock(to));
+    chain_give(to);
 }
 
 /* The slot of the second table; entry.S computes the same. */
@@ -205,12 +248,12 @@ __attribute__((target("crc32"))) static u64 *ibt2_slot(GuestAddr pc)
 
 static void slot_remove(u64 *slot, u64 own, u64 empty)
 {
-    __atomic_compare_exchange_n(slot, &own, empty, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    mt_cas(slot, &own, empty);
 }
 
 static void ibt_remove_locked(Block *b)
 {
-    CacheOff ind = __atomic_load_n(&b->ind, __ATOMIC_SEQ_CST);
+    CacheOff ind = mt_load_seq(&b->ind);
 
     if (ind != 0) {
         slot_remove(ibt_slot(b->pc), cache_exec_addr(ind), mt_cache.glue_ib_miss);
@@ -222,40 +265,42 @@ static void ibt_remove_locked(Block *b)
 
 static void unlink_incoming(Block *b)
 {
-    mt_mutex_lock(chain_lock(b));
+    chain_take(b);
     ibt_remove_locked(b);
     while (b->in_head != 0) {
         unlink_edge_locked(b, edge_of(b->in_head));
     }
-    mt_mutex_unlock(chain_lock(b));
+    chain_give(b);
 }
 
 static void unlink_outgoing(Block *b)
 {
     for (u32 i = 0; i < b->nedges; i++) {
         Edge *e = &block_edges(b)[i];
-        BlockRef r = __atomic_load_n(&e->to, __ATOMIC_SEQ_CST);
+        BlockRef r = mt_load_seq(&e->to);
 
         if (r != 0) {
             Block *to = block_of(r);
 
-            mt_mutex_lock(chain_lock(to));
-            if (__atomic_load_n(&e->to, __ATOMIC_RELAXED) == r) {
+            chain_take(to);
+            if (mt_load_relaxed(&e->to) == r) {
                 unlink_edge_locked(to, e);
             }
-            mt_mutex_unlock(chain_lock(to));
+            chain_give(to);
         }
     }
 }
 
 bool blockmap_unlink(Block *b)
 {
-    if (__atomic_exchange_n(&b->dead, 1, __ATOMIC_SEQ_CST) != 0) {
+    if (mt_exchange(&b->dead, 1) != 0) {
         return false;
     }
     rcu_read_begin(thread_self());
+    annot_foreign_begin();
     cds_lfht_del(table, &b->node);
-    __atomic_sub_fetch(&block_count, 1, __ATOMIC_RELAXED);
+    annot_foreign_end();
+    mt_fetch_sub(&block_count, 1);
     rcu_read_end(thread_self());
     unlink_incoming(b);
     unlink_outgoing(b);
@@ -278,35 +323,33 @@ static CacheOff make_thunk(Block *b)
 
 bool ibt_publish(Block *b)
 {
-    CacheOff none = 0, at = __atomic_load_n(&b->ind, __ATOMIC_ACQUIRE);
+    CacheOff none = 0, at = mt_load_acquire(&b->ind);
 
     if (at == 0) {
         at = make_thunk(b);
         if (at == 0) {
             return false;
         }
-        if (!__atomic_compare_exchange_n(&b->ind, &none, at, false, __ATOMIC_SEQ_CST,
-                                         __ATOMIC_ACQUIRE)) {
+        if (!mt_cas(&b->ind, &none, at)) {
             cache_release(at);
             at = none;
         }
     }
     /* Under the lock, B4: a dead block is not entered any more once it waits for its grace period. */
-    mt_mutex_lock(chain_lock(b));
+    chain_take(b);
     if (!is_dead(b)) {
-        __atomic_store_n(ibt_slot(b->pc), cache_exec_addr(at), __ATOMIC_SEQ_CST);
+        mt_store_seq(ibt_slot(b->pc), cache_exec_addr(at));
         if (mt_cache.ibt2 != NULL) {
-            __atomic_store_n(ibt2_slot(b->pc), cache_exec_addr(at), __ATOMIC_SEQ_CST);
+            mt_store_seq(ibt2_slot(b->pc), cache_exec_addr(at));
         }
     }
-    mt_mutex_unlock(chain_lock(b));
+    chain_give(b);
     return true;
 }
 
 bool blockmap_is_crowded(void)
 {
-    return __atomic_load_n(&block_count, __ATOMIC_RELAXED) > 2 * table_buckets &&
-           table_buckets < MT_MAP_BUCKETS_MAX;
+    return mt_load_relaxed(&block_count) > 2 * table_buckets && table_buckets < MT_MAP_BUCKETS_MAX;
 }
 
 /* liburcu's own resizing starts threads, which the guest would see; so the blocks move to a new table
@@ -321,7 +364,9 @@ void blockmap_grow_world(void)
     bigger = blockmap_is_crowded() ? rcu_table_new(table_buckets * 4) : NULL;
     if (bigger != NULL) {
         rcu_read_begin(thread_self());
-        cds_lfht_for_each(table, &it, n) {
+        annot_foreign_begin();
+        cds_lfht_for_each(table, &it, n)
+        {
             Block *b = caa_container_of(n, Block, node);
 
             cds_lfht_del(table, n);
@@ -330,6 +375,7 @@ void blockmap_grow_world(void)
         }
         rcu_read_end(thread_self());
         cds_lfht_destroy(table, NULL);
+        annot_foreign_end();
         table = bigger;
         table_buckets *= 4;
     }
@@ -349,8 +395,11 @@ void blockmap_flush_world(void)
     memset(seen, 0, sizeof(seen));
     block_count = 0;
     rcu_read_begin(thread_self());
-    cds_lfht_for_each(table, &it, n) {
+    annot_foreign_begin();
+    cds_lfht_for_each(table, &it, n)
+    {
         drop_node(n);
     }
+    annot_foreign_end();
     rcu_read_end(thread_self());
 }

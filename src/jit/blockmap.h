@@ -4,6 +4,7 @@
 #ifndef MT_BLOCKMAP_H
 #define MT_BLOCKMAP_H
 
+#include "base/atomics.h"
 #include "jit/block.h"
 
 int blockmap_init(void);
@@ -36,7 +37,7 @@ bool ibt_publish(Block *b);
  * slot[1], restores rcx from slot[0]. */
 static inline u64 ibt_lookup(GuestAddr pc)
 {
-    return __atomic_load_n(ibt_slot(pc), __ATOMIC_RELAXED);
+    return mt_load_relaxed(ibt_slot(pc));
 }
 
 #endif

@@ -10,6 +10,7 @@
  * Signals:    cache_find_block() only. */
 #include "jit/cache.h"
 
+#include "base/atomics.h"
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "guest/layout.h"
@@ -139,6 +140,7 @@ static int map_tables(void)
     if (p == MAP_FAILED) {
         return -errno;
     }
+    annot_ignore(p, MT_IBT_BYTES); /* words that are only accessed atomically */
     mt_cache.ibt = p;
     mt_cache.ibt2 = __builtin_cpu_supports("sse4.2") ? mt_cache.ibt + MT_IBT_SIZE : NULL;
     return 0;
@@ -170,7 +172,7 @@ static void pool_init(void)
         c->kind = CHUNK_FREE;
         c->owned = false;
         c->live = 0;
-        __atomic_store_n(&c->nstarts, 0, __ATOMIC_RELAXED); /* world stopped, or before threads */
+        mt_store_relaxed(&c->nstarts, 0); /* world stopped, or before threads */
     }
 }
 
@@ -223,7 +225,7 @@ static void chunk_maybe_free_locked(Chunk *c)
 {
     if (!c->owned && c->live == 0 && c->kind != CHUNK_FREE) {
         c->kind = CHUNK_FREE;
-        __atomic_store_n(&c->nstarts, 0, __ATOMIC_RELEASE);
+        mt_store_release(&c->nstarts, 0);
     }
 }
 
@@ -276,6 +278,11 @@ static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
         }
     }
     mt_mutex_unlock(&pool_lock);
+    if (c != NULL) {
+        /* What an outer Valgrind knows of the chunk's last use is void; its own patches to code that
+         * has run are told one by one. */
+        annot_code_changed((void *)cache_exec_addr(c->lo), c->hi - c->lo);
+    }
     if (c != NULL && c->starts == NULL) {
         c->starts = malloc(mt_cache.chunk_size / MT_BLOCK_ALIGN * sizeof(ChunkStart));
         MT_ASSERT(c->starts != NULL);
@@ -337,7 +344,7 @@ static void add_start(Chunk *c, CacheOff off, u32 block)
 
     c->starts[n] = (ChunkStart){off, block};
     /* REL pairs with cache_find_block(): who sees the count sees the entry. */
-    __atomic_store_n(&c->nstarts, n + 1, __ATOMIC_RELEASE);
+    mt_store_release(&c->nstarts, n + 1);
     count_live(c);
 }
 
@@ -398,12 +405,15 @@ u32 cache_find_block(u64 host_pc, ChunkKind *kind)
     u32 lo = 0, hi;
 
     *kind = CHUNK_FREE;
-    if (c == NULL || c->kind == CHUNK_FREE) {
+    if (c == NULL) {
         return 0;
     }
-    *kind = (ChunkKind)c->kind;
     /* The code is being run, so its block was committed before: its start is visible. */
-    hi = __atomic_load_n(&c->nstarts, __ATOMIC_ACQUIRE);
+    hi = mt_load_acquire(&c->nstarts);
+    *kind = (ChunkKind)c->kind;
+    if (*kind == CHUNK_FREE) {
+        return 0;
+    }
     while (lo < hi) {
         u32 mid = (lo + hi) / 2;
 

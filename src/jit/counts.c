@@ -12,6 +12,7 @@
 
 #include "base/lockorder.h"
 #include "base/stats.h"
+#include "base/valgrind_annot.h"
 #include "guest/cpu.h"
 
 #include <string.h>
@@ -111,6 +112,7 @@ static void fold_own_locked(void)
 void counts_thread_start(void)
 {
     mt_mutex_lock(&counts_lock);
+    annot_ignore(mt_counts, sizeof(mt_counts)); /* own; others only sum them */
     own = (CountSet){mt_counts, sets, NULL, true};
     if (sets != NULL) {
         sets->prev = &own;
@@ -138,6 +140,9 @@ void counts_thread_end(void)
  * is short, and libc's fork may have come in between. */
 void counts_after_fork_child(void)
 {
+    annot_clean(&sets, sizeof(sets));
+    annot_clean(folded, sizeof(folded));
+    annot_clean(&own, sizeof(own));
     mt_mutex_init(&counts_lock, RANK_JIT_COUNTS);
     own.next = own.prev = NULL;
     sets = own.listed ? &own : NULL;

@@ -14,6 +14,8 @@
  * Lifetime: the table is static, 2 MiB of zero pages of which some 100 get touched. */
 #include "jit/decode_impl.h"
 
+#include "base/atomics.h"
+
 #include <cpuid.h>
 #include <string.h>
 
@@ -420,8 +422,8 @@ static void decode_and_learn(Insn *out, const Walk *w, GuestAddr pc, const u8 *c
         w0 = decode_same(&again, out) ? s.w0 : SHAPE_NEVER; /* S1 */
     }
     /* REL pairs with decode_insn: who sees word 0 sees word 1. */
-    __atomic_store_n(&slot->w1, s.w1, __ATOMIC_RELAXED);
-    __atomic_store_n(&slot->w0, w0, __ATOMIC_RELEASE);
+    mt_store_relaxed(&slot->w1, s.w1);
+    mt_store_release(&slot->w0, w0);
 }
 
 /* ---- entry points ---- */
@@ -465,13 +467,13 @@ void decode_insn(Insn *out, GuestAddr pc, const u8 *code, size_t avail)
         return;
     }
     /* ACQ pairs with decode_and_learn. */
-    s0 = __atomic_load_n(&shapes[w.slot].w0, __ATOMIC_ACQUIRE);
+    s0 = mt_load_acquire(&shapes[w.slot].w0);
     if (MT_UNLIKELY(s0 == 0)) {
         decode_and_learn(out, &w, pc, bytes);
         return;
     }
     if (MT_LIKELY(s0 & SHAPE_KNOWN)) {
-        u64 s1 = __atomic_load_n(&shapes[w.slot].w1, __ATOMIC_RELAXED);
+        u64 s1 = mt_load_relaxed(&shapes[w.slot].w1);
         if (MT_LIKELY(apply_shape(out, &w, pc, bytes, s0, s1))) {
             return;
         }

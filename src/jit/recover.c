@@ -3,6 +3,7 @@
  * Signals: runs in the host handler only. General registers only; takes no lock. */
 #include "jit/recover.h"
 
+#include "base/valgrind_annot.h"
 #include "guest/cpu.h"
 #include "jit/block.h"
 #include "jit/cache.h"
@@ -70,9 +71,7 @@ static void apply_state(const PcState *s)
     mt_cpu.rip = s->pc;
     switch (s->kind) {
     case PC_SPILL:
-    case PC_NEXT_SPILL:
-        mt_cpu.gpr[s->reg] = mt_cpu.slot[3];
-        break;
+    case PC_NEXT_SPILL: mt_cpu.gpr[s->reg] = mt_cpu.slot[3]; break;
     case PC_TGT_RCX:
         mt_cpu.rip = mt_cpu.gpr[MT_RCX];
         mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
@@ -81,14 +80,9 @@ static void apply_state(const PcState *s)
         mt_cpu.rip = mt_cpu.slot[1];
         mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
         break;
-    case PC_SPILL_RCX:
-        mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
-        break;
-    case PC_SPILLS:
-        apply_spills(s->mask);
-        break;
-    default:
-        break;
+    case PC_SPILL_RCX: mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0]; break;
+    case PC_SPILLS: apply_spills(s->mask); break;
+    default: break;
     }
 }
 
@@ -144,6 +138,7 @@ void recover_leave_cache(ucontext_t *uc)
     CacheOff off = cache_off(pc);
     PcState s;
 
+    annot_after(&b->node); /* pairs with blockmap_add(): code that runs has been published */
     copy_registers(uc->uc_mcontext.gregs);
     if (!cache_contains(pc)) {
         apply_ib_probe(pc);

@@ -3,16 +3,17 @@
 #ifndef MT_SMC_H
 #define MT_SMC_H
 
+#include "base/atomics.h"
 #include "jit/block.h"
 #include "sched/thread.h"
 
 /* What the translator must know about a guest page that it reads code from. */
 typedef struct PageWatch {
-    u64 page;      /* page number */
-    u32 entry;     /* names it in Block.pages */
-    u32 version;   /* changes when the page's code may have changed */
-    bool checked;  /* blocks must compare their bytes at entry */
-    bool self;     /* the page writes to itself: end blocks behind each store */
+    u64 page;     /* page number */
+    u32 entry;    /* names it in Block.pages */
+    u32 version;  /* changes when the page's code may have changed */
+    bool checked; /* blocks must compare their bytes at entry */
+    bool self;    /* the page writes to itself: end blocks behind each store */
 } PageWatch;
 
 void smc_init(void);
@@ -46,12 +47,12 @@ bool smc_unprotect_all(void);
 extern u32 mt_smc_protected, mt_smc_epoch; /* atomic: pages protected; protections removed so far */
 static inline u32 smc_write_epoch(void)
 {
-    return __atomic_load_n(&mt_smc_epoch, __ATOMIC_ACQUIRE);
+    return mt_load_acquire(&mt_smc_epoch);
 }
 
 static inline bool smc_may_efault(u32 epoch)
 {
-    return __atomic_load_n(&mt_smc_protected, __ATOMIC_ACQUIRE) != 0 || smc_write_epoch() != epoch;
+    return mt_load_acquire(&mt_smc_protected) != 0 || smc_write_epoch() != epoch;
 }
 
 /* Retires one block (its bytes are stale). */

@@ -70,7 +70,9 @@ static FastCall fast_syscall(Thread *t)
         return FAST_SLOW;
     }
     epoch = smc_write_epoch();
+    annot_foreign_begin();
     r = sys_window(nr, a, &c->pending);
+    annot_foreign_end();
     if (r == MT_SYS_RESTART || (r == -EFAULT && smc_may_efault(epoch)) ||
         (r == -EINTR && !(c->pending & MT_PEND_SIGNAL) && nr != SYS_close)) {
         /* Nothing has been done; to be tried again as an ordinary call, which does not end here
@@ -91,6 +93,7 @@ static FastCall fast_syscall(Thread *t)
 
 static void take_edge(const Edge *e)
 {
+    annot_after(e); /* pairs with blockmap_add(): the jump that led here was patched later */
     mt_cpu.rip = e->target;
     mt_cpu.edge_pairs = e->pairs[0] | (u64)e->pairs[1] << 16 | (u64)e->pairs[2] << 32;
 }
@@ -105,7 +108,9 @@ u32 fast_run(Thread *t, u64 host_pc)
 
         t->in_syscall = false;
         mt_cpu.resume = 0;
+        annot_foreign_begin();
         reason = cache_enter(host_pc);
+        annot_foreign_end();
         if (reason != MT_EXIT_SYSCALL) {
             break;
         }

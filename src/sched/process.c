@@ -158,7 +158,7 @@ _Noreturn void vfork_child_main(ChildArgs *a)
     }
     if (a->done != NULL) {
         *a->pid_out = t->tid;
-        __atomic_store_n(a->done, 1, __ATOMIC_RELEASE);
+        mt_store_release(a->done, 1);
         futex_wake(a->done, 1);
     }
     signal_vfork_child(t);
@@ -194,7 +194,7 @@ static ParentState *save_parent(Thread *t)
         return NULL;
     }
     s->cpu = mt_cpu;
-    s->thread = *t;
+    memcpy(&s->thread, t, offsetof(Thread, next)); /* its own part */
     memcpy(s->xsave, mt_cpu.xsave, mt_xsave.size);
     return s;
 }
@@ -257,6 +257,12 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
     }
     world_vfork_returned(t);
     restore_parent(t, s);
+    if (mt_under_valgrind && pid > 0 && done != NULL && mt_load_acquire(done) == 0) {
+        /* Valgrind makes a fork of it: the child has told a copy. */
+        *pid_out = pid;
+        mt_store_release(done, 1);
+        futex_wake(done, 1);
+    }
     munmap(host_stack, MT_VFORK_STACK);
     STAT_INC(FORKS);
     return pid;

@@ -4,6 +4,7 @@
 #include "sched/robust.h"
 
 #include "base/safe.h"
+#include "base/valgrind_annot.h"
 #include "jit/smc.h"
 #include "sys/sys.h"
 
@@ -33,6 +34,13 @@ static int exchange_word(GuestAddr a, u32 old, u32 new_value, u32 *seen)
     return r < 0 && smc_unprotect_all() ? safe_cmpxchg32(a, old, new_value, seen) : r;
 }
 
+static void wake(GuestAddr a)
+{
+    annot_foreign_begin();
+    sys_raw(SYS_futex, a, FUTEX_WAKE, 1, 0, 0, 0);
+    annot_foreign_end();
+}
+
 /* The owner of this futex dies. Who waits for a PI futex is woken by the kernel when the host thread
  * ends: it knows the owner. */
 static void futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
@@ -43,7 +51,7 @@ static void futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
         return;
     }
     if (pending && !pi && v == 0) {
-        sys_raw(SYS_futex, a, FUTEX_WAKE, 1, 0, 0, 0);
+        wake(a);
         return;
     }
     while ((v & FUTEX_TID_MASK) == (u32)t->tid) {
@@ -51,7 +59,7 @@ static void futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
         int r = exchange_word(a, v, dead, &v);
 
         if (r > 0 && !pi && (dead & FUTEX_WAITERS)) {
-            sys_raw(SYS_futex, a, FUTEX_WAKE, 1, 0, 0, 0);
+            wake(a);
         }
         if (r != 0) {
             return;

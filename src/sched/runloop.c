@@ -64,17 +64,13 @@ static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
             s = TR_FULL;
         }
         switch (s) {
-        case TR_OK:
-            return b;
+        case TR_OK: return b;
         case TR_FULL:
             way->edge = NULL;
             translate_flush(t);
             break;
-        case TR_FAULT:
-            *act = ACT_FETCH_FAULT;
-            return NULL;
-        case TR_AGAIN:
-            break;
+        case TR_FAULT: *act = ACT_FETCH_FAULT; return NULL;
+        case TR_AGAIN: break;
         }
         if (mt_cpu.pending != 0) {
             return NULL;
@@ -131,6 +127,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
     *way = (Way){NULL, mt_cache.generation, false};
     switch (reason) {
     case MT_EXIT_DIRECT:
+        annot_after(e);
         mt_cpu.rip = e->target;
         way->edge = e;
         return true;
@@ -144,6 +141,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         *act = ACT_SYSCALL; /* rip has been set by the fast path */
         return false;
     case MT_EXIT_EMULATE:
+        annot_after(e);
         mt_cpu.rip = e->target;
         if (e->kind == EDGE_STALE) {
             smc_retire(block_of(e->from));
@@ -153,19 +151,18 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         *act = ACT_EMULATE;
         return false;
     case MT_EXIT_QUANTUM:
+        annot_after(e);
         mt_cpu.rip = e->target;
         world_quantum_end(t);
         return true;
     case MT_EXIT_GS:
+        annot_after(e);
         mt_cpu.rip = e->target;
         reason = run_one_gs(t, act, fault);
         return reason != MT_EXIT_ABORT && reason != MT_EXIT_OUTSIDE &&
                after_exit(t, reason, way, act, fault);
-    case MT_EXIT_ABORT:
-        toolcall_aborted();
-        return false;
-    default:
-        return false;
+    case MT_EXIT_ABORT: toolcall_aborted(); return false;
+    default: return false;
     }
 }
 
@@ -248,8 +245,7 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
                           MT_PF_USER_FETCH | (mapped || (i64)fault < 0 ? 1 : 0));
         break;
-    case ACT_NONE:
-        break;
+    case ACT_NONE: break;
     }
 }
 

@@ -5,6 +5,7 @@
  * Each thread has its own generator, seeded by the seed and the order in which threads first come. */
 #include "sched/stress.h"
 
+#include "base/atomics.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "jit/translate.h"
@@ -68,7 +69,7 @@ void stress_init(void)
 static u32 next_random(void)
 {
     if (state == 0) {
-        u32 n = __atomic_add_fetch(&thread_number, 1, __ATOMIC_RELAXED); /* any order will do */
+        u32 n = mt_fetch_add(&thread_number, 1) + 1; /* any order will do */
 
         state = (seed + n) * 0x9e3779b97f4a7c15ull | 1;
     }

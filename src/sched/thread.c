@@ -8,6 +8,7 @@
  * thread may free its stack and TLS, which we no longer touch. */
 #include "sched/clone.h"
 
+#include "base/atomics.h"
 #include "base/futex.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -36,10 +37,10 @@
 
 /* What a new thread gets from its parent. */
 typedef struct StartArgs {
-    u32 ready; /* atomic: 1 once the parent has stored the child's number */
-    int exit_signal;   /* clone_process() only: the host's flags, the result */
+    u32 ready;       /* atomic: 1 once the parent has stored the child's number */
+    int exit_signal; /* clone_process() only: the host's flags, the result */
     i64 result;
-    u32 done;          /* atomic: 1 once `result` is there */
+    u32 done; /* atomic: 1 once `result` is there */
     u64 flags, ptid, ctid, tls, stack;
     u64 gpr[MT_NGPR];
     u64 rip, rflags, fs_base, gs_base;
@@ -66,6 +67,7 @@ Thread *thread_start(bool is_main)
         free(t);
         return NULL;
     }
+    annot_ignore(&mt_cpu.pending, sizeof(mt_cpu.pending));
     mt_cpu.thread = t;
     mt_cpu.quantum = (u64)mt_opts.quantum;
     if (signal_thread_init(t) != 0) {
@@ -84,7 +86,9 @@ void thread_clear_tid(Thread *t)
     u32 zero = 0;
 
     if (t->clear_child_tid != 0 && smc_safe_write(t->clear_child_tid, &zero, 4) == 0) {
+        annot_foreign_begin();
         sys_raw(SYS_futex, t->clear_child_tid, FUTEX_WAKE, 1, 0, 0, 0);
+        annot_foreign_end();
     }
 }
 
@@ -93,9 +97,9 @@ void process_finish(Thread *t)
     static pid_t begun, done; /* by this process, or by one that it was forked from */
     pid_t self = getpid();
 
-    if (__atomic_exchange_n(&begun, self, __ATOMIC_SEQ_CST) == self) {
+    if (mt_exchange(&begun, self) == self) {
         /* Another thread's report must not be cut short by our ending the process. */
-        while (__atomic_load_n(&done, __ATOMIC_ACQUIRE) != self) {
+        while (mt_load_acquire(&done) != self) {
             usleep(1000);
         }
         return;
@@ -105,7 +109,7 @@ void process_finish(Thread *t)
         stats_print();
     }
     log_close();
-    __atomic_store_n(&done, self, __ATOMIC_RELEASE);
+    mt_store_release(&done, self);
 }
 
 /* The runtime's own part of a thread's end. */
@@ -137,12 +141,12 @@ static u32 live_threads = 1;
 
 void thread_count_fork_child(void)
 {
-    __atomic_store_n(&live_threads, 1, __ATOMIC_RELAXED); /* it is alone */
+    mt_store_relaxed(&live_threads, 1); /* it is alone */
 }
 
 void thread_end(Thread *t)
 {
-    if (__atomic_sub_fetch(&live_threads, 1, __ATOMIC_ACQ_REL) == 0) {
+    if (mt_fetch_sub(&live_threads, 1) == 1) {
         process_finish(t);
     }
     tool_thread_end(t);
@@ -179,7 +183,7 @@ static void take_state(const StartArgs *s)
  * than the start of a thread, so the child hardly ever sleeps here. */
 static void wait_for_parent(StartArgs *s)
 {
-    while (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == 0) {
+    while (mt_load_acquire(&s->ready) == 0) {
         futex_wait(&s->ready, 0, -1);
     }
 }
@@ -188,7 +192,7 @@ static void tell_child(StartArgs *s)
 {
     /* REL pairs with wait_for_parent(). The child frees s as soon as it sees the 1; the wake-up of an
      * address that is gone does nothing. */
-    __atomic_store_n(&s->ready, 1, __ATOMIC_RELEASE);
+    mt_store_release(&s->ready, 1);
     futex_wake(&s->ready, 1);
 }
 
@@ -223,9 +227,16 @@ static StartArgs *make_args(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid,
     if (s == NULL) {
         return NULL;
     }
-    *s = (StartArgs){.flags = flags, .ptid = ptid, .ctid = ctid, .tls = tls, .stack = stack,
-                     .rip = mt_cpu.rip, .rflags = mt_cpu.rflags, .fs_base = mt_cpu.fs_base,
-                     .gs_base = mt_cpu.gs_base, .sigmask = t->sigmask};
+    *s = (StartArgs){.flags = flags,
+                     .ptid = ptid,
+                     .ctid = ctid,
+                     .tls = tls,
+                     .stack = stack,
+                     .rip = mt_cpu.rip,
+                     .rflags = mt_cpu.rflags,
+                     .fs_base = mt_cpu.fs_base,
+                     .gs_base = mt_cpu.gs_base,
+                     .sigmask = t->sigmask};
     memcpy(s->gpr, mt_cpu.gpr, sizeof(s->gpr));
     s->xsave = (u8 *)s + head;
     memcpy(s->xsave, mt_cpu.xsave, mt_xsave.size);
@@ -280,7 +291,7 @@ static void *lender_main(void *arg)
     pid = vfork_process(t, flags, ptid, ctid, s->stack, tls, exit_signal, &s->result, &s->done);
     if (pid < 0) {
         s->result = pid;
-        __atomic_store_n(&s->done, 1, __ATOMIC_RELEASE);
+        mt_store_release(&s->done, 1);
         futex_wake(&s->done, 1);
     }
     wait_for_parent(s);
@@ -306,7 +317,7 @@ static i64 clone_process(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u6
         free(s);
         return r;
     }
-    while (__atomic_load_n(&s->done, __ATOMIC_ACQUIRE) == 0) {
+    while (mt_load_acquire(&s->done) == 0) {
         futex_wait(&s->done, 0, -1);
     }
     pid = s->result;
@@ -329,10 +340,10 @@ i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, in
     if (s == NULL) {
         return -ENOMEM;
     }
-    __atomic_add_fetch(&live_threads, 1, __ATOMIC_RELAXED);
+    mt_fetch_add(&live_threads, 1);
     r = start_host_thread(t, thread_main, s, &th);
     if (r != 0) {
-        __atomic_sub_fetch(&live_threads, 1, __ATOMIC_RELAXED); /* not 0: we live */
+        mt_fetch_sub(&live_threads, 1); /* not 0: we live */
         free(s);
         return r;
     }

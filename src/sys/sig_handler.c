@@ -278,7 +278,8 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
         }
     }
     if (t->pending.full) {
-        if (open) {
+        /* Valgrind ignores the mask in a frame: a signal put back would come again at once. */
+        if (open || mt_under_valgrind) {
             sig_defer_add_sig(info);
         } else {
             sig_host_requeue(info);

@@ -14,6 +14,7 @@
  *   low */
 #include "sys/sigframe.h"
 
+#include "base/atomics.h"
 #include "base/safe.h"
 #include "guest/cpu.h"
 
@@ -115,7 +116,7 @@ static u32 probe_mxcsr_mask(void)
 
 static void probe(void)
 {
-    if (__atomic_load_n(&frame_size, __ATOMIC_ACQUIRE)) { /* pairs with the store below */
+    if (mt_load_acquire(&frame_size)) { /* pairs with the store below */
         return;
     }
     u32 size = LEGACY_SIZE;
@@ -135,7 +136,7 @@ static void probe(void)
         }
     }
     frame_features = features;
-    __atomic_store_n(&frame_size, size, __ATOMIC_RELEASE);
+    mt_store_release(&frame_size, size);
 }
 
 u32 sigframe_xstate_size(void)

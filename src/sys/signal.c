@@ -13,6 +13,7 @@
  * Signals:    only signal_handler_sig() may be called from a host handler. */
 #include "sys/sig_host.h"
 
+#include "base/atomics.h"
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/stats.h"
@@ -51,7 +52,7 @@ static SigTable *table_of(const Thread *t)
 u64 signal_handler_sig(const Thread *t, int sig)
 {
     /* Relaxed: the word alone matters. */
-    return __atomic_load_n(&table_of(t)->action[sig].handler, __ATOMIC_RELAXED);
+    return mt_load_relaxed(&table_of(t)->action[sig].handler);
 }
 
 static void set_action_locked(Thread *t, int sig, const GuestSigaction *act)
@@ -60,7 +61,7 @@ static void set_action_locked(Thread *t, int sig, const GuestSigaction *act)
     slot->flags = act->flags;
     slot->restorer = act->restorer;
     slot->mask = act->mask;
-    __atomic_store_n(&slot->handler, act->handler, __ATOMIC_RELAXED);
+    mt_store_relaxed(&slot->handler, act->handler);
     sig_handler_install(sig, slot);
 }
 

@@ -3,7 +3,7 @@
 #ifndef MT_SIGNAL_H
 #define MT_SIGNAL_H
 
-#include "base/base.h"
+#include "base/valgrind_annot.h"
 #include "sched/thread.h"
 
 /* The guest's view of one action, as the kernel's struct sigaction on x86-64. */
@@ -15,7 +15,7 @@ typedef struct GuestSigaction {
 } GuestSigaction;
 
 /* The runtime's own kick signal; the guest may neither block nor catch it (documented). */
-#define MT_SIG_KICK 64
+#define MT_SIG_KICK (mt_under_valgrind ? 63 : 64) /* Valgrind keeps 64 for itself */
 
 /* Once, in the main thread, before the guest runs: installs host handlers, takes over inherited
  * dispositions and mask. */

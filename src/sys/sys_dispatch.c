@@ -9,6 +9,7 @@
 #include "sys/sys.h"
 
 #include "base/log.h"
+#include "base/valgrind_annot.h"
 #include "base/stats.h"
 #include "sys/sys_events.h"
 
@@ -38,7 +39,9 @@ i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
     bool faulted = false;
     int repeats = 0;
     for (;;) {
+        annot_foreign_begin();
         i64 r = sys_window(nr, a, &mt_cpu.pending);
+        annot_foreign_end();
         if (MT_LIKELY(r != -EINTR && r != -EFAULT)) {
             return r;
         }
