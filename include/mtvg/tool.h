@@ -149,6 +149,10 @@ typedef struct MtvgAccess {
 #define MTVG_MAX_ACCESSES 64
 int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_ACCESSES]);
 
+/* For a tool with uses_gs: sets the calling thread's GS base, where %gs:... of its code leads. A new
+ * thread begins with the base of the one that made it. */
+void mtvg_set_gs_base(u64 base);
+
 /* --- system calls ----------------------------------------------------------------------------- */
 
 typedef struct MtvgSyscall {
@@ -165,6 +169,10 @@ typedef struct MtvgSyscall {
 /* A tool: a table of callbacks, each of which may be NULL. */
 typedef struct MtvgTool {
     const char *name;
+    /* The tool keeps the host's GS base (mtvg_set_gs_base). The guest's FS-relative accesses take
+     * longer then. Those to its GS, and rare forms of those to FS (strings, 32-bit addresses), are
+     * run apart, with another GS base: calls made for these see that one. */
+    bool uses_gs;
 
     /* Once, after the options have been read, before the guest's first instruction. */
     void (*init)(void);

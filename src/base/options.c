@@ -148,7 +148,7 @@ static bool check_stress(const char *s)
 {
     for (;;) {
         size_t n = strcspn(s, ",");
-        if (enum_index("flush|regs|preempt|world", s, n) < 0) {
+        if (enum_index("flush|regs|preempt|world|gs", s, n) < 0) {
             return false;
         }
         if (!s[n]) {

@@ -35,6 +35,7 @@
 #define MXCSR_INIT 0x1f80u
 
 #define ARCH_SET_GS_CODE 0x1001
+#define ARCH_GET_GS_CODE 0x1004
 #define ARCH_GET_XCOMP_PERM_CODE 0x1022
 #define HWCAP2_FSGSBASE_BIT 2ul
 #define TASK_SIZE_47 0x7ffffffff000ull
@@ -43,6 +44,7 @@ __thread CpuState mt_cpu __attribute__((tls_model("local-exec"), aligned(64)));
 
 XsaveInfo mt_xsave = {.size = FXSAVE_BYTES + XSAVE_HEADER_BYTES, .mask = 0};
 
+bool mt_tool_gs;
 static bool have_fsgsbase;
 static u32 mxcsr_mask = 0xffbf;
 
@@ -175,6 +177,10 @@ int cpu_set_fs_base(u64 base)
     if (base >= TASK_SIZE_47) {
         return -EPERM;
     }
+    if (mt_tool_gs) {
+        mt_cpu.fs_base = base;
+        return 0;
+    }
     if (have_fsgsbase) {
         __asm__ volatile("wrgsbase %0" : : "r"(base));
     } else if (syscall(SYS_arch_prctl, ARCH_SET_GS_CODE, base) != 0) {
@@ -182,4 +188,27 @@ int cpu_set_fs_base(u64 base)
     }
     mt_cpu.fs_base = base;
     return 0;
+}
+
+u64 cpu_host_gs(void)
+{
+    u64 base = 0;
+    if (have_fsgsbase) {
+        __asm__ volatile("rdgsbase %0" : "=r"(base));
+    } else {
+        syscall(SYS_arch_prctl, ARCH_GET_GS_CODE, &base);
+    }
+    return base;
+}
+
+void cpu_set_host_gs(u64 base)
+{
+    if ((u64)((i64)base << 16 >> 16) != base) {
+        return;
+    }
+    if (have_fsgsbase) {
+        __asm__ volatile("wrgsbase %0" : : "r"(base));
+    } else {
+        syscall(SYS_arch_prctl, ARCH_SET_GS_CODE, base);
+    }
 }

@@ -91,7 +91,16 @@ void cpu_init(void);
 int cpu_thread_init(void);
 void cpu_thread_fini(void);
 
-/* Sets the guest's FS base in mt_cpu and the host's GS base to it. 0 or -EPERM (non-canonical). */
+/* Sets the guest's FS base in mt_cpu and, but for mt_tool_gs, the host's GS base to it. 0 or -EPERM
+ * (non-canonical). */
 int cpu_set_fs_base(u64 base);
+
+/* The host's GS base is the tool's: FS-relative accesses of the guest take longer sequences. Set once,
+ * before guest code is translated. */
+extern bool mt_tool_gs;
+
+/* The host's GS base. set: canonical, or nothing happens. */
+u64 cpu_host_gs(void);
+void cpu_set_host_gs(u64 base);
 
 #endif

@@ -18,6 +18,7 @@ typedef enum EdgeKind {
     EDGE_SYSCALL, /* target: behind the syscall instruction */
     EDGE_EMULATE, /* target: the instruction to emulate */
     EDGE_GS,      /* target: the instruction to run with the guest's GS base */
+    EDGE_FS,      /* the same with its FS base, where GS is the tool's */
     EDGE_QUANTUM, /* target: the block itself */
     EDGE_STALE,   /* target: the block itself; its guest code has changed */
 } EdgeKind;

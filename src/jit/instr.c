@@ -331,6 +331,12 @@ bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, void (*fn)(const MtvgCall *), u
     return true;
 }
 
+void mtvg_set_gs_base(u64 base)
+{
+    MT_ASSERT(mt_tool_gs);
+    cpu_set_host_gs(base);
+}
+
 void mtvg_counters(u64 out[MTVG_NCOUNTERS])
 {
     counts_total(out);

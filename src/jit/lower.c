@@ -231,11 +231,121 @@ static void riprel_by_register(Lower *l, const Insn *in)
                 (PcStep[]){{9, PC_SAME}, {10, spilled}, {(u8)(n - 4), spilled}, {9, restored}}, 4, 0);
 }
 
+/* --- FS where GS is the tool's --- */
+
+static bool is_lea(const Insn *in)
+{
+    return in->bytes[in->opcode_off] == 0x8d && !(in->flags & INSN_F_VEX_LIKE) &&
+           (in->opcode_off == 0 || in->bytes[in->opcode_off - 1] != 0x0f);
+}
+
+/* Of several segment prefixes the last one counts, but one that is ignored does not undo another. */
+static bool other_segment(const Insn *in)
+{
+    for (u32 i = 0; i < in->opcode_off; i++) {
+        if (i != in->seg_off && (in->bytes[i] == 0x64 || in->bytes[i] == 0x65)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* pop (%rsp) computes its address behind the pop. Strings, xlat, maskmov and moffs have no ModRM
+ * operand. */
+bool lower_fs_inline(const Insn *in)
+{
+    if (in->cls != INSN_PLAIN || in->modrm_off == 0xff || in->bytes[in->modrm_off] >> 6 == 3 ||
+        (in->flags & (INSN_F_RIPREL | INSN_F_ADDR32 | INSN_F_OPAQUE))) {
+        return false;
+    }
+    return is_lea(in) || (in->bytes[in->opcode_off] != 0x8f && !other_segment(in) &&
+                          !(in->gprs_used >> scratch_reg(in) & 1));
+}
+
+static bool base_extension(const Insn *in)
+{
+    if (in->rex_off != 0xff) {
+        return in->bytes[in->rex_off] & 1;
+    }
+    if (in->flags & INSN_F_VEX_LIKE) {
+        u32 i = vex_payload(in->bytes);
+
+        return in->bytes[i - 1] != 0xc5 && !(in->bytes[i] & 0x20);
+    }
+    return false;
+}
+
+static void clear_base_extension(u8 *b, const Insn *in)
+{
+    if (in->rex_off != 0xff) {
+        b[in->rex_off] &= (u8)~1;
+    } else if (in->flags & INSN_F_VEX_LIKE) {
+        u32 i = vex_payload(b);
+
+        if (b[i - 1] != 0xc5) {
+            b[i] |= 0x20; /* inverted */
+        }
+    }
+}
+
+/* Makes r the base of the instruction's memory operand; returns what it was: 0xff: none. */
+static u32 replace_base(u8 *b, const Insn *in, u32 r)
+{
+    u32 ext = base_extension(in) ? 8 : 0, old;
+    u8 *modrm = &b[in->modrm_off], *field = (*modrm & 7) == 4 ? modrm + 1 : modrm;
+
+    old = (*field & 7u) | ext;
+    if (field != modrm && *modrm >> 6 == 0 && (*field & 7) == 5) {
+        old = 0xff;
+        *modrm |= 0x80; /* the 32-bit displacement has a base now */
+    }
+    *field = (u8)((*field & 0xf8) | r);
+    clear_base_extension(b, in);
+    return old;
+}
+
+/* mov %r, slot[3]; mov fs_base, %r; lea 0(%base,%r), %r; insn with %r for its base; mov slot[3], %r */
+static void lower_fs(Lower *l, const Insn *in)
+{
+    u32 r = scratch_reg(in), base, n = 2;
+    u8 spilled = (u8)(PC_SPILL | r << 4), restored = (u8)(PC_NEXT_SPILL | r << 4);
+    PcStep s[5] = {{9, PC_SAME}, {9, spilled}};
+    u8 b[15];
+
+    memcpy(b, in->bytes, in->len);
+    if (is_lea(in)) {
+        emit_bytes(&l->e, b, in->len); /* of segments, lea takes no notice */
+        pcmap_plain(&l->map, in->len, in->len);
+        return;
+    }
+    b[in->seg_off] = 0x3e; /* DS: ignored */
+    base = replace_base(b, in, r);
+    emit_fs_store(&l->e, r, SLOT(3));
+    emit_fs_load(&l->e, r, MT_TP(fs_base));
+    if (base != 0xff) {
+        emit_u8(&l->e, (u8)(0x48 | base >> 3));
+        emit_u8(&l->e, 0x8d);
+        emit_u8(&l->e, (u8)(0x84 | r << 3));
+        emit_u8(&l->e, (u8)(r << 3 | (base & 7)));
+        emit_u32(&l->e, 0);
+        s[n++] = (PcStep){8, spilled};
+    }
+    emit_bytes(&l->e, b, in->len);
+    s[n++] = (PcStep){in->len, spilled};
+    emit_fs_load(&l->e, r, SLOT(3));
+    s[n++] = (PcStep){9, restored};
+    pcmap_steps(&l->map, in->len, s, n, 0);
+}
+
 static void lower_plain(Lower *l, const Insn *in)
 {
     u8 b[16];
     u32 n;
 
+    if ((in->flags & INSN_F_SEG_FS) && l->gs_is_tools) {
+        lower_fs(l, in);
+        return;
+    }
     if (!(in->flags & INSN_F_RIPREL)) {
         n = copy_bytes(b, in);
     } else if (riprel_by_disp(l, in)) {
@@ -509,6 +619,7 @@ void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum)
     l->nedges = 0;
     l->map.len = 0;
     l->full = false;
+    l->gs_is_tools = false;
     l->ind = 0;
     if (inline_ind) {
         l->ind = lower_ind_entry(&l->e, pc, 0);
@@ -544,7 +655,7 @@ void lower_follow(Lower *l, const Insn *in, GuestAddr to)
 void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target)
 {
     u64 glue = kind == EDGE_SYSCALL ? mt_cache.glue_syscall
-               : kind == EDGE_GS    ? mt_cache.glue_gs
+               : kind == EDGE_GS || kind == EDGE_FS ? mt_cache.glue_gs
                                     : mt_cache.glue_emulate;
     LowerEdge *d = add_edge(l, kind, target);
 

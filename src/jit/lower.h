@@ -29,6 +29,7 @@ typedef struct Lower {
     u32 nedges;
     LowerEdge edges[MT_MAX_EDGES];
     PcMap map;
+    bool gs_is_tools;  /* FS-relative accesses can't go through GS */
     bool full;         /* the code space is used up: end the block */
 } Lower;
 
@@ -36,6 +37,9 @@ void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum);
 
 /* Room for one more instruction with its exits? */
 bool lower_room(const Lower *l);
+
+/* Can an FS-relative access be lowered where gs_is_tools? */
+bool lower_fs_inline(const Insn *in);
 
 /* One instruction that does not end the block (INSN_PLAIN, INSN_INVALID, INSN_JCC, INSN_JRCXZ). */
 void lower_insn(Lower *l, const Insn *in);

@@ -185,6 +185,16 @@ static bool behind_trap(const Plan *p)
     return p->n > 1 && is_trap(&p->insns[p->n - 2]);
 }
 
+/* Does it need another host GS base? */
+static bool needs_gs(const Plan *p, const Insn *in)
+{
+    if (p->flags & TR_GS) {
+        return false;
+    }
+    return (in->flags & INSN_F_SEG_GS) ||
+           (mt_tool_gs && (in->flags & INSN_F_SEG_FS) && !lower_fs_inline(in));
+}
+
 /* Adds instructions until the block ends. */
 static void plan_make(Plan *p, GuestAddr pc)
 {
@@ -205,7 +215,7 @@ static void plan_make(Plan *p, GuestAddr pc)
             pc = in->target;
             continue;
         }
-        if (ends_block(in) || (in->flags & INSN_F_SEG_GS)) {
+        if (ends_block(in) || (in->flags & INSN_F_SEG_GS) || needs_gs(p, in)) {
             p->ended = true;
             return;
         }
@@ -229,9 +239,9 @@ static void lower_checks(Lower *l, const Plan *p)
 
 static void lower_last(Lower *l, const Plan *p, const Insn *in)
 {
-    if ((in->flags & INSN_F_SEG_GS) && !(p->flags & TR_GS)) {
+    if (needs_gs(p, in)) {
         if (in->cls == INSN_PLAIN) {
-            lower_end_exit(l, in, EDGE_GS, in->pc);
+            lower_end_exit(l, in, in->flags & INSN_F_SEG_GS ? EDGE_GS : EDGE_FS, in->pc);
         } else {
             lower_end_exit(l, in, EDGE_EMULATE, in->pc);
         }
@@ -293,9 +303,7 @@ static u32 private_insn(const Plan *p)
 {
     const Insn *in = &p->insns[p->n - 1];
 
-    return p->ended && (in->flags & INSN_F_SEG_GS) && !(p->flags & TR_GS) && in->cls == INSN_PLAIN
-               ? p->n - 1
-               : MT_SB_INSNS;
+    return p->ended && needs_gs(p, in) && in->cls == INSN_PLAIN ? p->n - 1 : MT_SB_INSNS;
 }
 
 /* Lowers the plan; it may turn out shorter than planned if the space is used up. */
@@ -305,6 +313,7 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
         instr_begin(sb, p->pc, p->insns, p->followed, p->n, private_insn(p));
     }
     lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0, !mt_opts.parallel && !(p->flags & TR_STEP));
+    l->gs_is_tools = mt_tool_gs && !(p->flags & TR_GS);
     if (p->checked && !(p->flags & TR_STEP)) {
         lower_checks(l, p);
     }

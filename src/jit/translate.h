@@ -16,7 +16,7 @@ typedef enum TranslateStatus {
 enum {
     TR_WANT_IND = 1, /* reached by an indirect branch: give it an inline indirect entry */
     TR_STEP = 2,     /* one instruction, private: not published, its pages not watched */
-    TR_GS = 4,       /* with TR_STEP: GS-relative operands stay as they are */
+    TR_GS = 4,       /* with TR_STEP: the host's GS base is the one that the operand needs */
 };
 
 /* Once. 0 or -errno. */

@@ -304,10 +304,16 @@ static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
     mt_cpu.rip = ip;
 }
 
-/* A 66 prefix without REX.W: the decoder lets only AMD's come here, but for operands in guest GS. */
+/* With an operand in the guest's GS; or in its FS, where the host's GS base is the tool's. */
+static bool has_segment(const Insn *in)
+{
+    return (in->flags & (mt_tool_gs ? INSN_F_SEG_GS | INSN_F_SEG_FS : INSN_F_SEG_GS)) != 0;
+}
+
+/* A 66 prefix without REX.W: the decoder lets only AMD's come here, but for operands with a segment. */
 static u32 near_bytes(const Insn *in)
 {
-    return (in->flags & INSN_F_SEG_GS) ? 8 : operand_size(in, 8);
+    return has_segment(in) ? 8 : operand_size(in, 8);
 }
 
 /* jmp/call r/m64 through guest GS, or with a 66 prefix on AMD: 16 bits */
@@ -431,7 +437,7 @@ void emulate_insn(Thread *t)
         signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, mt_cpu.rip + n, 14, 0x14);
         return;
     }
-    if (in.cls != INSN_EMULATE && !(in.flags & INSN_F_SEG_GS)) {
+    if (in.cls != INSN_EMULATE && !has_segment(&in)) {
         return; /* changed by another thread meanwhile: translated anew */
     }
     emulate_decoded(t, &in);

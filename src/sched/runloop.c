@@ -105,16 +105,15 @@ static u32 run_one(Thread *t, u32 flags, Action *act, GuestAddr *fault)
     return reason;
 }
 
-/* With the guest's GS base in the host's GS base, which holds the guest's FS base otherwise. */
-static u32 run_one_gs(Thread *t, Action *act, GuestAddr *fault)
+/* With another host GS base than the usual one: the guest's FS base, or the tool's own. */
+static u32 run_one_gs(Thread *t, u64 base, Action *act, GuestAddr *fault)
 {
-    u64 fs = mt_cpu.fs_base;
+    u64 usual = cpu_host_gs();
     u32 reason;
 
-    cpu_set_fs_base(mt_cpu.gs_base);
-    mt_cpu.fs_base = fs;
+    cpu_set_host_gs(base);
     reason = run_one(t, TR_GS, act, fault);
-    cpu_set_fs_base(fs);
+    cpu_set_host_gs(usual);
     return reason;
 }
 
@@ -158,7 +157,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
     case MT_EXIT_GS:
         annot_after(e);
         mt_cpu.rip = e->target;
-        reason = run_one_gs(t, act, fault);
+        reason = run_one_gs(t, e->kind == EDGE_FS ? mt_cpu.fs_base : mt_cpu.gs_base, act, fault);
         return reason != MT_EXIT_ABORT && reason != MT_EXIT_OUTSIDE &&
                after_exit(t, reason, way, act, fault);
     case MT_EXIT_ABORT: toolcall_aborted(); return false;

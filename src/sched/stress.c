@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { STRESS_FLUSH = 1, STRESS_REGS = 2, STRESS_PREEMPT = 4, STRESS_WORLD = 8 };
+enum { STRESS_FLUSH = 1, STRESS_REGS = 2, STRESS_PREEMPT = 4, STRESS_WORLD = 8, STRESS_GS = 16 };
 
 bool mt_stress_on;
 static u32 modes;
@@ -26,7 +26,7 @@ static __thread u64 state;
 
 static u32 parse_modes(const char *s)
 {
-    static const char *const names[] = {"flush", "regs", "preempt", "world"};
+    static const char *const names[] = {"flush", "regs", "preempt", "world", "gs"};
     u32 m = 0;
 
     while (*s != '\0') {
@@ -37,7 +37,7 @@ static u32 parse_modes(const char *s)
             i++;
         }
         if (i == MT_ARRAY_SIZE(names)) {
-            mt_die(1, "--stress: unknown mode '%.*s' (flush, regs, preempt, world)", (int)n, s);
+            mt_die(1, "--stress: unknown mode '%.*s' (flush, regs, preempt, world, gs)", (int)n, s);
         }
         m |= 1u << i;
         s += n + (s[n] == ',');
@@ -63,6 +63,7 @@ void stress_init(void)
     }
     mt_umsg_always("stress seed: %llu", (unsigned long long)seed);
     mt_stress_on = modes != 0;
+    mt_tool_gs = (modes & STRESS_GS) != 0;
 }
 
 /* xorshift64* */

@@ -14,6 +14,7 @@ extern const MtvgTool *mt_tool;
 /* Once, before guest code runs. */
 static inline void tool_init(void)
 {
+    mt_tool_gs |= mt_tool->uses_gs;
     if (mt_tool->init != NULL) {
         mt_tool->init();
     }

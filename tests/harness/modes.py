@@ -14,6 +14,7 @@ MODES = {
     "noib": (["--ib-inline=no"], 3),
     "short": (["--follow-jumps=no", "--max-branches=0"], 3),
     "lackey": (["--tool=lackey"], 4),
+    "gs": (["--stress=gs"], 3),
 }
 
 # What mtvg itself prints: ==PID== messages, --PID-- debug output, **PID** user messages.
