@@ -15,6 +15,7 @@
  * Lifetime:   a dead block is freed one grace period after blockmap_unlink(). */
 #include "jit/blockmap.h"
 
+#include "base/atomics.h"
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/stats.h"
@@ -85,6 +86,9 @@ static int match(struct cds_lfht_node *node, const void *key)
     const Block *b = caa_container_of(node, Block, node);
     const Key *k = key;
 
+    /* ACQ pairs with blockmap_add(). The table's own atomics do the same; race checkers do not see
+     * them. */
+    (void)mt_load_acquire(&b->dead);
     return b->pc == k->pc && b->key == k->key;
 }
 
@@ -153,6 +157,7 @@ Block *blockmap_add(Block *b)
     struct cds_lfht_node *n;
 
     set_seen(hash);
+    mt_store_release(&b->dead, 0); /* pairs with match() */
     rcu_read_begin(thread_self());
     annot_publish(b);
     annot_foreign_begin();
@@ -180,7 +185,6 @@ static void list_add(Block *to, Edge *e)
 {
     EdgeRef r = arena_ref(e);
 
-    e->to = to->self;
     e->in_prev = 0;
     e->in_next = to->in_head;
     if (to->in_head != 0) {

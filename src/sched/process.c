@@ -84,11 +84,12 @@ static void fork_child(const ChildArgs *a)
     world_after_fork_child(t);
     signal_after_fork_child(t);
     smc_after_fork();
-    aspace_after_fork_child();
+    /* Before anything that unlinks blocks: until then the code is the parent's. */
     if (cache_after_fork_child(&a->cache) != 0) {
         mt_umsg_always("the code cache can't be copied for a forked child: out of memory");
         _exit(1);
     }
+    aspace_after_fork_child(); /* memory that the child has not inherited */
     STAT_INC(THREADS);
     tool_fork_child(t);
 }

@@ -132,7 +132,7 @@ static Block *follow_edge(const Edge *e)
 /* The block that an entry for pc leads to; it may be another's, which then checks. */
 static Block *follow_entry(GuestAddr pc)
 {
-    u64 at = ibt_lookup(pc);
+    u64 at = __atomic_load_n(ibt_slot(pc), __ATOMIC_ACQUIRE); /* as each load of translated code */
     ChunkKind kind;
     Block *to;
 
