@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The tool interface: what the probe tool is told is what probe_guest.c says it does.
 
-    tests/tool_probe.py --probe BUILD/tests/mtvg_probe
+    tests/tool_probe.py --build BUILD/tests
 
-Each line that the guest prints must be found in the tool's lines, in this order."""
+Events: each line that the guest prints must be found in the tool's lines, in this order.
+Keys: every superblock has three versions and is always entered by the right one."""
 import argparse
 import os
 import subprocess
@@ -42,19 +43,35 @@ def check_events(probe, guest, mode):
     return []
 
 
+def check_keys(keys, guest, mode):
+    native, done = run(guest), run([keys, *mode, *guest])
+    if done.returncode != native.returncode or done.stdout != native.stdout:
+        return ["exit status %d" % done.returncode, *done.stderr.splitlines()[-5:]]
+    told = [line for line in done.stderr.splitlines() if line.startswith("probe: ")]
+    return told if set(told) != {"probe: keys entries 1 asked 1 wrong 0 0 0"} else []
+
+
+def report(lines, what, mode):
+    print("%s %s %s" % ("fail" if lines else "pass", what, " ".join(mode)))
+    for line in lines:
+        print("    " + line)
+    return bool(lines)
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--probe", required=True)
+    parser.add_argument("--build", required=True)
     args = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         guest = compile_guest(folder, "probe_guest")
+        sorting = compile_guest(folder, "keys_guest")
         for mode in MODES:
-            lines = check_events(args.probe, guest, mode)
-            print("%s events %s" % ("fail" if lines else "pass", " ".join(mode)))
-            for line in lines:
-                print("    " + line)
-            failed += bool(lines)
+            failed += report(check_events(os.path.join(args.build, "mtvg_probe"), guest, mode),
+                             "events", mode)
+            for program in ([sorting], ["/bin/sh", "-c", "echo a | sort"]):
+                failed += report(check_keys(os.path.join(args.build, "mtvg_keys"), program, mode),
+                                 "keys " + os.path.basename(program[0]), mode)
     return 1 if failed else 0
 
 

@@ -83,6 +83,7 @@ typedef struct MtvgMem {
 /* The superblock. Instructions 0..n-1 are in the order of execution; direct jumps inside it have been
  * followed. It is left behind its last instruction, and at every MTVG_JCC and MTVG_JRCXZ if taken. */
 u64 mtvg_sb_pc(const MtvgSb *sb);
+u32 mtvg_sb_key(const MtvgSb *sb); /* its version (block_key), else 0 */
 u32 mtvg_sb_size(const MtvgSb *sb);
 const MtvgInsn *mtvg_sb_insn(const MtvgSb *sb, u32 i);
 
@@ -93,6 +94,13 @@ int mtvg_sb_mems(const MtvgSb *sb, u32 i, MtvgMem out[MTVG_MAX_MEMS]);
  * before anything, an exit and a signal handler included, can look at it. */
 u16 mtvg_sb_live_gprs(const MtvgSb *sb, u32 i);
 u8 mtvg_sb_live_flags(const MtvgSb *sb, u32 i);
+
+/* For a tool with block_key: where the superblock is left at instruction i (a conditional branch that is
+ * taken, or the last instruction), or, i == n, behind the last one, the guest goes on with this version
+ * of what is there. Not asked for: the superblock's own. Instructions left to the runtime
+ * (MTVG_EMULATED, those run with another GS base): the version with which the guest goes on at this
+ * instruction itself, or behind it, whichever comes next. */
+bool mtvg_exit_key(MtvgSb *sb, u32 i, u32 key);
 
 /* --- counting --------------------------------------------------------------------------------- */
 
@@ -179,6 +187,13 @@ typedef struct MtvgTool {
     /* INSIDE. A superblock is being translated; may be called again for the same code at any time, by
      * several threads at once. What it asks for must depend on the instructions only. */
     void (*instrument)(MtvgSb *sb);
+    /* INSIDE. Versions of code: which one does the guest go on with at pc? Asked whenever translated code
+     * is entered from the runtime; links between translations go by mtvg_exit_key() without asking.
+     * key: what the exit that led here said; 0 if the thread begins; if translated code was interrupted
+     * (signal, fault), the version of what was, and that of a handler's frame is the tool's to remember.
+     * Versions other than 0 are reached by indirect branches through the runtime, which is slow, and
+     * so are all system calls. */
+    u32 (*block_key)(struct Thread *t, u64 pc, u32 key);
     /* On the thread itself: before its first and after its last instruction. */
     void (*thread_start)(struct Thread *t);
     void (*thread_end)(struct Thread *t);

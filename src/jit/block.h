@@ -32,6 +32,7 @@ typedef struct Edge {
     /* guarded by the chain lock of the block linked to */
     BlockRef to;
     EdgeRef in_next, in_prev;
+    u32 key; /* of the target's version */
     u8 kind;
     u16 pairs[3]; /* EDGE_SYSCALL: what the instruction counts (counts.h) */
 } Edge;
@@ -42,7 +43,7 @@ typedef struct Block {
     /* immutable after publication */
     struct cds_lfht_node node;
     GuestAddr pc;
-    u32 key;         /* version, chosen by the tool; 0 here */
+    u32 key;         /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
     CacheOff host;   /* entry for direct jumps */
     u32 host_size;
     CacheOff cold;           /* its stubs; 0: none */

@@ -108,6 +108,7 @@ static void glue_init(void)
     mt_cache.glue_emulate = glue_jump(exit_emulate);
     mt_cache.glue_quantum = glue_jump(exit_quantum);
     mt_cache.glue_gs = glue_jump(exit_gs);
+    mt_cache.glue_ib_key = glue_jump(exit_ib_key);
     ibt_clear();
 }
 

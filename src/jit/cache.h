@@ -40,7 +40,8 @@ typedef struct Cache {
     u32 chunk_size;
     u32 nchunks;
     /* addresses (executable view) of the glue */
-    u64 glue_direct, glue_ib_miss, glue_ib_exit, glue_syscall, glue_emulate, glue_quantum, glue_gs;
+    u64 glue_direct, glue_ib_miss, glue_ib_exit, glue_syscall, glue_emulate, glue_quantum, glue_gs,
+        glue_ib_key;
     int fd;
     /* changed by cache_flush_world() only */
     u32 generation;

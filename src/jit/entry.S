@@ -72,6 +72,7 @@ cache_enter_abort:
     EXIT exit_emulate, MT_EXIT_EMULATE
     EXIT exit_quantum, MT_EXIT_QUANTUM
     EXIT exit_gs, MT_EXIT_GS
+    EXIT exit_ib_key, MT_EXIT_IB_KEY
 
 /* LIVE: all guest registers but rax, which is saved; eax = reason. */
 save_and_leave:

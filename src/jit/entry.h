@@ -14,7 +14,7 @@ u32 cache_enter(u64 host_pc);
 extern const char cache_entering_begin[], cache_entering_end[], cache_enter_abort[];
 /* Where the glue in the cache jumps to, by exit reason. */
 extern const char exit_direct[], exit_ib_miss[], exit_syscall[], exit_emulate[], exit_quantum[],
-    exit_gs[];
+    exit_gs[], exit_ib_key[];
 /* The second look-up of an indirect branch, which goes on in translated code if it succeeds; guest
  * registers may be in slots there (recover.c). */
 extern const char ib_probe_begin[], ib_probe_rax[], ib_probe_rdx[], ib_probe_end[];
@@ -30,6 +30,7 @@ extern const char exit_signal[];
 #define MT_EXIT_SIGNAL 5  /* state complete in mt_cpu, vector state saved */
 #define MT_EXIT_QUANTUM 6 /* exit_arg: EdgeRef */
 #define MT_EXIT_GS 7      /* exit_arg: EdgeRef */
+#define MT_EXIT_IB_KEY 9  /* as MT_EXIT_IB_MISS; exit_arg: the target's version */
 #define MT_EXIT_OUTSIDE 8 /* from fast_run(): state complete, the thread is OUTSIDE the world */
 
 #endif

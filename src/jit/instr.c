@@ -24,6 +24,7 @@ _Static_assert((int)MTVG_JCC == (int)INSN_JCC && (int)MTVG_RET == (int)INSN_RET 
 _Static_assert(MTVG_NCOUNTERS == MT_COUNTERS && MTVG_MAX_MEMS == MT_MAX_MEMOPS, "limits");
 
 void (*mt_instrument)(MtvgSb *sb);
+u32 (*mt_block_key)(struct Thread *t, u64 pc, u32 key);
 
 bool instr_is_side_exit(const Insn *in)
 {
@@ -177,10 +178,11 @@ static void drop_requests(MtvgSb *sb, u32 insn)
     sb->nreps = reps;
 }
 
-void instr_begin(MtvgSb *sb, GuestAddr pc, const Insn *insns, const u16 *followed, u32 n,
+void instr_begin(MtvgSb *sb, GuestAddr pc, u32 key, const Insn *insns, const u16 *followed, u32 n,
                  u32 excluded)
 {
     sb->pc = pc;
+    sb->key = key;
     sb->insns = insns;
     sb->followed = followed;
     sb->n = n;
@@ -190,6 +192,7 @@ void instr_begin(MtvgSb *sb, GuestAddr pc, const Insn *insns, const u16 *followe
     sb->seg = (SbSegment){0};
     for (u32 i = 0; i <= n; i++) {
         sb->own[i].n = sb->pre[i].n = 0;
+        sb->exit_key[i] = key;
     }
     for (u32 i = 0; i < n; i++) {
         make_view(sb, i);
@@ -213,6 +216,20 @@ void instr_begin(MtvgSb *sb, GuestAddr pc, const Insn *insns, const u16 *followe
 u64 mtvg_sb_pc(const MtvgSb *sb)
 {
     return sb->pc;
+}
+
+u32 mtvg_sb_key(const MtvgSb *sb)
+{
+    return sb->key;
+}
+
+bool mtvg_exit_key(MtvgSb *sb, u32 i, u32 key)
+{
+    if (i > sb->n || mt_block_key == NULL) {
+        return false;
+    }
+    sb->exit_key[i] = key;
+    return true;
 }
 
 u32 mtvg_sb_size(const MtvgSb *sb)

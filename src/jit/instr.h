@@ -43,6 +43,7 @@ typedef struct SbSegment {
 
 struct MtvgSb {
     GuestAddr pc;
+    u32 key;
     u32 n;
     u32 excluded; /* its annotations go elsewhere (EDGE_GS); MT_SB_INSNS: none */
     const Insn *insns;
@@ -52,6 +53,7 @@ struct MtvgSb {
     SbSegment seg;
     SbCounts own[MT_SB_INSNS + 1]; /* when instruction i is executed */
     SbCounts pre[MT_SB_INSNS + 1]; /* when i is reached along the edge inside the block */
+    u32 exit_key[MT_SB_INSNS + 1];
     u8 coded[MT_SB_INSNS];
     u16 live_gprs[MT_SB_INSNS + 1];
     u8 live_flags[MT_SB_INSNS + 1];
@@ -64,9 +66,11 @@ struct MtvgSb {
 
 /* The tool's callback; NULL: nothing is instrumented. Set once, before guest code is translated. */
 extern void (*mt_instrument)(MtvgSb *sb);
+/* The same; NULL: there is only version 0. */
+extern u32 (*mt_block_key)(struct Thread *t, u64 pc, u32 key);
 
 /* Shows the instructions to the tool. `excluded`: see above. */
-void instr_begin(MtvgSb *sb, GuestAddr pc, const Insn *insns, const u16 *followed, u32 n,
+void instr_begin(MtvgSb *sb, GuestAddr pc, u32 key, const Insn *insns, const u16 *followed, u32 n,
                  u32 excluded);
 bool instr_is_side_exit(const Insn *in);
 

@@ -52,6 +52,7 @@ static LowerEdge *add_edge(Lower *l, EdgeKind kind, GuestAddr target)
     MT_ASSERT(l->nedges <= MT_MAX_EDGES);
     d->target = target;
     d->kind = (u8)kind;
+    d->key = kind == EDGE_QUANTUM || kind == EDGE_STALE ? l->key : l->exit_key;
     d->patch = 0;
     return d;
 }
@@ -444,6 +445,14 @@ static u32 emit_ib_jump(Lower *l, PcStep *steps)
 {
     emit_fs_store(&l->e, MT_RCX, SLOT(1));
     steps[0] = (PcStep){9, PC_TGT_RCX};
+    if (l->exit_key != 0) {
+        /* movl $key, exit_arg; jmp glue: the tables know version 0 only */
+        emit_fs_store_imm32(&l->e, MT_TP(exit_arg), l->exit_key);
+        emit_jmp(&l->e, mt_cache.glue_ib_key);
+        steps[1] = (PcStep){12, PC_TGT_SLOT};
+        steps[2] = (PcStep){5, PC_TGT_SLOT};
+        return 3;
+    }
     if (!mt_opts.ib_inline) {
         emit_jmp(&l->e, mt_cache.glue_ib_miss);
         steps[1] = (PcStep){5, PC_TGT_SLOT};
@@ -620,6 +629,7 @@ void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum)
     l->map.len = 0;
     l->full = false;
     l->gs_is_tools = false;
+    l->key = l->exit_key = 0;
     l->ind = 0;
     if (inline_ind) {
         l->ind = lower_ind_entry(&l->e, pc, 0);

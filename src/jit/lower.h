@@ -15,6 +15,7 @@
 typedef struct LowerEdge {
     GuestAddr target;
     CacheOff patch, stub; /* stub: where the exit's `movl $edge, exit_arg` is */
+    u32 key;
     u8 kind;
 } LowerEdge;
 
@@ -29,6 +30,8 @@ typedef struct Lower {
     u32 nedges;
     LowerEdge edges[MT_MAX_EDGES];
     PcMap map;
+    u32 key;           /* the block's version */
+    u32 exit_key;      /* the next exit's target's version; 0 after lower_begin() */
     bool gs_is_tools;  /* FS-relative accesses can't go through GS */
     bool full;         /* the code space is used up: end the block */
 } Lower;

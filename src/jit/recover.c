@@ -140,6 +140,7 @@ void recover_leave_cache(ucontext_t *uc)
 
     annot_after(&b->node); /* pairs with blockmap_add(): code that runs has been published */
     copy_registers(uc->uc_mcontext.gregs);
+    mt_cpu.key = 0;
     if (!cache_contains(pc)) {
         apply_ib_probe(pc);
     } else if (kind == CHUNK_THUNKS) {
@@ -148,11 +149,13 @@ void recover_leave_cache(ucontext_t *uc)
         apply_ind_entry(b, off - b->ind);
     } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - b->host, &s)) {
         apply_state(&s);
+        mt_cpu.key = b->key;
         if (b->extra != 0) {
             counts_interrupted(block_side(b), off - b->host, s.insn_index, is_behind(&s));
         }
     } else {
         mt_cpu.rip = b->pc;
+        mt_cpu.key = b->key;
     }
     resume_at(uc, exit_signal);
 }

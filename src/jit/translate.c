@@ -29,6 +29,7 @@ i32 mt_cpu_tpoff;
 /* Decoded guest code of one superblock. */
 typedef struct Plan {
     GuestAddr pc;
+    u32 key;
     u32 flags;
     u32 n;
     u32 branches;
@@ -136,7 +137,7 @@ static bool ends_block(const Insn *in)
 /* May the block go on at the target of a direct jump? */
 static bool may_follow(const Plan *p, GuestAddr target)
 {
-    if (!mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) || blockmap_find(target, 0)) {
+    if (!mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) || blockmap_find(target, p->key)) {
         return false;
     }
     for (u32 i = 0; i < p->n; i++) {
@@ -167,7 +168,7 @@ static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
         return true;
     }
     /* Behind a branch another block may begin that exists already. */
-    return in->cls == INSN_JCC && (p->branches > mt_opts.max_branches || blockmap_find(next, 0));
+    return in->cls == INSN_JCC && (p->branches > mt_opts.max_branches || blockmap_find(next, p->key));
 }
 
 /* int3, int n, int1: what the signal's frame names is the instruction behind, so that must have code. */
@@ -285,6 +286,7 @@ static bool lower_instrumented(Plan *p, Lower *l, MtvgSb *sb)
             return false;
         }
         instr_before(sb, l, i);
+        l->exit_key = sb->exit_key[i];
         if (p->followed[i]) {
             instr_follow(sb, l, i);
         } else {
@@ -292,6 +294,7 @@ static bool lower_instrumented(Plan *p, Lower *l, MtvgSb *sb)
             instr_after(sb, l, i);
         }
     }
+    l->exit_key = sb->exit_key[p->n];
     if (!p->ended) {
         instr_end(sb, l);
     }
@@ -310,9 +313,10 @@ static u32 private_insn(const Plan *p)
 static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
 {
     if (sb != NULL) {
-        instr_begin(sb, p->pc, p->insns, p->followed, p->n, private_insn(p));
+        instr_begin(sb, p->pc, p->key, p->insns, p->followed, p->n, private_insn(p));
     }
     lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0, !mt_opts.parallel && !(p->flags & TR_STEP));
+    l->key = l->exit_key = p->key;
     l->gs_is_tools = mt_tool_gs && !(p->flags & TR_GS);
     if (p->checked && !(p->flags & TR_STEP)) {
         lower_checks(l, p);
@@ -344,6 +348,7 @@ static void fill_edges(Block *b, const Lower *l)
         e->from = b->self;
         e->patch = d->patch;
         e->stub = d->stub;
+        e->key = d->key;
         e->kind = d->kind;
         memcpy(cache_write_ptr(d->stub) + 8, &ref, 4);
     }
@@ -373,6 +378,7 @@ static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
     b->pcmap_len = (u16)l->map.len;
     memcpy(block_pcmap(b), l->map.bytes, l->map.len);
     b->pc = p->pc;
+    b->key = p->key;
     b->self = arena_ref(b);
     b->host_start = l->start;
     b->host = l->host;
@@ -409,7 +415,7 @@ static void link_exits(Block *b)
         Edge *e = &block_edges(b)[i];
 
         if (e->kind == EDGE_DIRECT && mt_opts.chaining) {
-            Block *to = blockmap_find(e->target, 0);
+            Block *to = blockmap_find(e->target, e->key);
 
             if (to != NULL) {
                 chain_link(e, to);
@@ -481,7 +487,7 @@ static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
     return TR_OK;
 }
 
-TranslateStatus translate(GuestAddr pc, u32 flags, Block **out, GuestAddr *fault)
+TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAddr *fault)
 {
     Plan p;
     Lower l;
@@ -489,6 +495,7 @@ TranslateStatus translate(GuestAddr pc, u32 flags, Block **out, GuestAddr *fault
     CodeSpace space;
 
     p.pc = pc;
+    p.key = key;
     p.flags = flags;
     p.n = p.branches = p.npages = 0;
     p.checked = p.self = p.ended = p.fault = false;

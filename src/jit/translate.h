@@ -14,7 +14,7 @@ typedef enum TranslateStatus {
 } TranslateStatus;
 
 enum {
-    TR_WANT_IND = 1, /* reached by an indirect branch: give it an inline indirect entry */
+    TR_WANT_IND = 1, /* reached by an indirect branch: give it an inline indirect entry (key 0) */
     TR_STEP = 2,     /* one instruction, private: not published, its pages not watched */
     TR_GS = 4,       /* with TR_STEP: the host's GS base is the one that the operand needs */
 };
@@ -22,8 +22,8 @@ enum {
 /* Once. 0 or -errno. */
 int translate_init(void);
 
-/* INSIDE, slow domain. Finds or makes the translation of pc. */
-TranslateStatus translate(GuestAddr pc, u32 flags, Block **out, GuestAddr *fault);
+/* INSIDE, slow domain. Finds or makes the translation of pc, version `key` (0 but for tools). */
+TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAddr *fault);
 
 /* Throws all translations away, the world being stopped by this call. INSIDE; the caller's blocks
  * and edges are gone afterwards. */

@@ -210,6 +210,7 @@ static void restore_parent(Thread *t, ParentState *s)
     mt_cpu.rip = s->cpu.rip;
     mt_cpu.rflags = s->cpu.rflags;
     mt_cpu.gs_base = s->cpu.gs_base;
+    mt_cpu.key = s->cpu.key;
     mt_cpu.quantum = s->cpu.quantum;
     mt_cpu.xstate_saved = 1;
     memcpy(mt_cpu.xsave, s->xsave, mt_xsave.size);

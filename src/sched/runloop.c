@@ -41,14 +41,25 @@ typedef struct Way {
 #define MT_X86_PF 14
 #define MT_PF_USER_FETCH 0x14
 
+/* The version of the code at rip that the guest goes on with. */
+static u32 current_key(Thread *t)
+{
+    if (mt_block_key != NULL) {
+        mt_cpu.key = mt_block_key(t, mt_cpu.rip, mt_cpu.key);
+    }
+    return mt_cpu.key;
+}
+
 /* Finds or makes the block at rip. NULL: *act says why. INSIDE, but whoever stops the world may have to
  * let another one do so first: way->edge may be gone then. */
 static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
 {
     GuestAddr pc = mt_cpu.rip;
+    u32 key = current_key(t);
+    bool indirect = way->indirect && key == 0;
 
     for (;;) {
-        Block *b = blockmap_find(pc, 0);
+        Block *b = blockmap_find(pc, key);
         TranslateStatus s = TR_OK;
 
         if (b == NULL) {
@@ -58,9 +69,9 @@ static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
                 blockmap_grow_world();
                 world_resume(t);
             }
-            s = translate(pc, way->indirect ? TR_WANT_IND : 0, &b, fault);
+            s = translate(pc, key, indirect ? TR_WANT_IND : 0, &b, fault);
         }
-        if (s == TR_OK && way->indirect && !ibt_publish(b)) {
+        if (s == TR_OK && indirect && !ibt_publish(b)) {
             s = TR_FULL;
         }
         switch (s) {
@@ -82,10 +93,10 @@ static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
 static u32 run_one(Thread *t, u32 flags, Action *act, GuestAddr *fault)
 {
     Block *b;
-    u32 reason, generation;
+    u32 reason, generation, key = current_key(t);
 
     for (;;) {
-        TranslateStatus s = translate(mt_cpu.rip, TR_STEP | flags, &b, fault);
+        TranslateStatus s = translate(mt_cpu.rip, key, TR_STEP | flags, &b, fault);
 
         if (s == TR_OK) {
             break;
@@ -117,6 +128,12 @@ static u32 run_one_gs(Thread *t, u64 base, Action *act, GuestAddr *fault)
     return reason;
 }
 
+static void go_to(const Edge *e)
+{
+    mt_cpu.rip = e->target;
+    mt_cpu.key = e->key;
+}
+
 /* Sets rip as the exit says. True: go on INSIDE. */
 static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *fault)
 {
@@ -127,21 +144,28 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
     switch (reason) {
     case MT_EXIT_DIRECT:
         annot_after(e);
-        mt_cpu.rip = e->target;
+        go_to(e);
         way->edge = e;
         return true;
+    case MT_EXIT_IB_KEY:
+        mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+        mt_cpu.rip = mt_cpu.slot[1];
+        mt_cpu.key = (u32)mt_cpu.exit_arg;
+        return true;
     case MT_EXIT_IB_MISS:
+        mt_cpu.key = 0;
         STAT_INC(IB_MISSES);
         mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
         mt_cpu.rip = mt_cpu.slot[1];
         way->indirect = true;
         return true;
     case MT_EXIT_SYSCALL:
+        mt_cpu.key = e->key;
         *act = ACT_SYSCALL; /* rip has been set by the fast path */
         return false;
     case MT_EXIT_EMULATE:
         annot_after(e);
-        mt_cpu.rip = e->target;
+        go_to(e);
         if (e->kind == EDGE_STALE) {
             smc_retire(block_of(e->from));
             return true;
@@ -151,12 +175,12 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         return false;
     case MT_EXIT_QUANTUM:
         annot_after(e);
-        mt_cpu.rip = e->target;
+        go_to(e);
         world_quantum_end(t);
         return true;
     case MT_EXIT_GS:
         annot_after(e);
-        mt_cpu.rip = e->target;
+        go_to(e);
         reason = run_one_gs(t, e->kind == EDGE_FS ? mt_cpu.fs_base : mt_cpu.gs_base, act, fault);
         return reason != MT_EXIT_ABORT && reason != MT_EXIT_OUTSIDE &&
                after_exit(t, reason, way, act, fault);
@@ -205,7 +229,8 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
         if (b == NULL) {
             return act;
         }
-        if (way.edge != NULL && way.generation == mt_cache.generation && mt_opts.chaining) {
+        if (way.edge != NULL && way.generation == mt_cache.generation && mt_opts.chaining &&
+            way.edge->key == b->key) {
             chain_link(way.edge, b);
         }
         reason = fast_run(t, cache_exec_addr(b->host));

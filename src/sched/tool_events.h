@@ -19,6 +19,7 @@ static inline void tool_init(void)
         mt_tool->init();
     }
     mt_instrument = mt_tool->instrument;
+    mt_block_key = mt_tool->block_key;
     if (mt_instrument != NULL) {
         counts_init();
     }

@@ -44,7 +44,8 @@ void sys_events_init(Thread *t, const MtvgTool *tool)
         tool->exec != NULL || tool->exec_failed != NULL) {
         mt_sys_tool = tool;
     }
-    if (calls) {
+    /* The fast path goes on through the indirect-branch table, which knows version 0 only. */
+    if (calls || tool->block_key != NULL) {
         mt_all_slow = t->slow_call = true;
     }
     if (maps) {
