@@ -35,7 +35,7 @@ static unsigned long not_taken(void)
                      "mov $5, %%ecx\n\t"
                      ".byte 0x66, 0xe3, 0x10\n\t" /* data16 jrcxz */
                      "inc %1\n\t"
-                     "test %%ecx, %%ecx\n\t"       /* not zero */
+                     "test %%ecx, %%ecx\n\t"      /* not zero */
                      ".byte 0x66, 0xe1, 0x10\n\t" /* data16 loope */
                      "inc %1\n\t"
                      "xor %%eax, %%eax\n\t"

@@ -241,8 +241,7 @@ static void check_all(void)
 
             to = follow_edge(e);
             CHECK((to == NULL) == (e->to == 0));
-            CHECK(to == NULL ||
-                  (to->dead == 0 && to->self == e->to && on_list(to, arena_ref(e))));
+            CHECK(to == NULL || (to->dead == 0 && to->self == e->to && on_list(to, arena_ref(e))));
         }
         for (EdgeRef x = b->in_head; x != 0; x = edge_of(x)->in_next) {
             CHECK(block_of(edge_of(x)->from)->dead == 0);

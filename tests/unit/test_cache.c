@@ -219,8 +219,7 @@ static void fork_copies(void **state)
         assert_int_equal(cache_before_fork(&copy, shares), 0);
         pid = fork();
         if (pid == 0) {
-            bool ok = cache_after_fork_child(&copy) == 0 &&
-                      *(u8 *)cache_exec_addr(p.lo) == 77;
+            bool ok = cache_after_fork_child(&copy) == 0 && *(u8 *)cache_exec_addr(p.lo) == 77;
 
             *cache_write_ptr(p.lo) = 1;
             _exit(ok && *(u8 *)cache_exec_addr(p.lo) == 1 ? 0 : 1);
@@ -241,12 +240,9 @@ static int setup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(glue_is_no_block),
-        cmocka_unit_test(fill_find_flush),
-        cmocka_unit_test(release_frees),
-        cmocka_unit_test(thunks),
-        cmocka_unit_test(several_threads),
-        cmocka_unit_test(fork_copies),
+        cmocka_unit_test(glue_is_no_block), cmocka_unit_test(fill_find_flush),
+        cmocka_unit_test(release_frees),    cmocka_unit_test(thunks),
+        cmocka_unit_test(several_threads),  cmocka_unit_test(fork_copies),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

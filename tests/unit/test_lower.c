@@ -28,76 +28,79 @@ typedef struct Bytes {
     u8 b[15];
 } Bytes;
 
-#define B(...)                                       \
-    {                                                \
-        sizeof((u8[]){__VA_ARGS__}), { __VA_ARGS__ } \
+#define B(...)                       \
+    {                                \
+        sizeof((u8[]){__VA_ARGS__}), \
+        {                            \
+            __VA_ARGS__              \
+        }                            \
     }
 
 static const Bytes samples[] = {
     B(0x90),
-    B(0x48, 0x89, 0xd8),                               /* mov %rbx, %rax */
-    B(0x48, 0x8b, 0x05, 0x10, 0, 0, 0),                /* mov 16(%rip), %rax */
-    B(0x67, 0x48, 0x8b, 0x05, 0x10, 0, 0, 0),          /* mov 16(%eip), %rax */
-    B(0x67, 0x4a, 0x8b, 0x05, 0x10, 0, 0, 0),          /* the same with an idle REX.X */
-    B(0x67, 0x4b, 0x8b, 0x05, 0x10, 0, 0, 0),          /* and REX.B */
+    B(0x48, 0x89, 0xd8),                                  /* mov %rbx, %rax */
+    B(0x48, 0x8b, 0x05, 0x10, 0, 0, 0),                   /* mov 16(%rip), %rax */
+    B(0x67, 0x48, 0x8b, 0x05, 0x10, 0, 0, 0),             /* mov 16(%eip), %rax */
+    B(0x67, 0x4a, 0x8b, 0x05, 0x10, 0, 0, 0),             /* the same with an idle REX.X */
+    B(0x67, 0x4b, 0x8b, 0x05, 0x10, 0, 0, 0),             /* and REX.B */
     B(0x81, 0x3d, 0x10, 0, 0, 0, 0x78, 0x56, 0x34, 0x12), /* cmpl $imm32, 16(%rip) */
-    B(0x66, 0xc7, 0x05, 0x10, 0, 0, 0, 0x34, 0x12),    /* movw $imm16, 16(%rip) */
-    B(0xff, 0x35, 0x10, 0, 0, 0),                      /* push 16(%rip) */
-    B(0x8f, 0x05, 0x10, 0, 0, 0),                      /* pop 16(%rip) */
-    B(0x48, 0x0f, 0xc7, 0x0d, 0x10, 0, 0, 0),          /* cmpxchg16b 16(%rip) */
-    B(0xc5, 0xf9, 0x6f, 0x05, 0x10, 0, 0, 0),          /* vmovdqa 16(%rip), %xmm0 */
-    B(0xc4, 0xa1, 0x79, 0x6f, 0x05, 0x10, 0, 0, 0),    /* idle VEX.X */
-    B(0xc4, 0xe3, 0x79, 0x0f, 0x05, 0x10, 0, 0, 0, 4), /* vpalignr $4, 16(%rip), ... */
+    B(0x66, 0xc7, 0x05, 0x10, 0, 0, 0, 0x34, 0x12),       /* movw $imm16, 16(%rip) */
+    B(0xff, 0x35, 0x10, 0, 0, 0),                         /* push 16(%rip) */
+    B(0x8f, 0x05, 0x10, 0, 0, 0),                         /* pop 16(%rip) */
+    B(0x48, 0x0f, 0xc7, 0x0d, 0x10, 0, 0, 0),             /* cmpxchg16b 16(%rip) */
+    B(0xc5, 0xf9, 0x6f, 0x05, 0x10, 0, 0, 0),             /* vmovdqa 16(%rip), %xmm0 */
+    B(0xc4, 0xa1, 0x79, 0x6f, 0x05, 0x10, 0, 0, 0),       /* idle VEX.X */
+    B(0xc4, 0xe3, 0x79, 0x0f, 0x05, 0x10, 0, 0, 0, 4),    /* vpalignr $4, 16(%rip), ... */
     B(0x67, 0xc4, 0xa1, 0x79, 0x6f, 0x05, 0x10, 0, 0, 0),
     B(0x62, 0xf1, 0xfd, 0x48, 0x6f, 0x05, 0x10, 0, 0, 0), /* vmovdqa64 16(%rip), %zmm0 */
     B(0x67, 0x62, 0xb1, 0xfd, 0x48, 0x6f, 0x05, 0x10, 0, 0, 0),
-    B(0x64, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0),    /* mov %fs:0x28, %rax */
-    B(0x65, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0),    /* mov %gs:0x28, %rax */
-    B(0xf3, 0xa4),                                     /* rep movsb */
-    B(0x0f, 0x0b),                                     /* ud2 */
-    B(0x06),                                           /* invalid */
+    B(0x64, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0), /* mov %fs:0x28, %rax */
+    B(0x65, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0), /* mov %gs:0x28, %rax */
+    B(0xf3, 0xa4),                                  /* rep movsb */
+    B(0x0f, 0x0b),                                  /* ud2 */
+    B(0x06),                                        /* invalid */
     B(0xcc),
-    B(0x0f, 0x84, 0x00, 1, 0, 0),                      /* je */
+    B(0x0f, 0x84, 0x00, 1, 0, 0), /* je */
     B(0x75, 0x10),
-    B(0xe3, 0x10),                                     /* jrcxz */
-    B(0x67, 0xe3, 0xf0),                               /* jecxz */
-    B(0xe2, 0xfe),                                     /* loop */
+    B(0xe3, 0x10),       /* jrcxz */
+    B(0x67, 0xe3, 0xf0), /* jecxz */
+    B(0xe2, 0xfe),       /* loop */
     B(0xe1, 0x70),
     B(0xe0, 0x70),
     B(0xeb, 0x10),
     B(0xe9, 0x00, 0, 0, 1),
-    B(0xe8, 0, 0, 0, 0),                               /* call, to find out where it is */
+    B(0xe8, 0, 0, 0, 0), /* call, to find out where it is */
     B(0xe8, 0x78, 0x56, 0x34, 0x02),
     B(0x66, 0x66, 0x48, 0xe8, 0x78, 0x56, 0x34, 0x02), /* as for __tls_get_addr */
     B(0xc3),
     B(0xf3, 0xc3),
     B(0xc2, 0x10, 0x00),
     B(0xc2, 0xff, 0xff),
-    B(0xff, 0xe0),                                     /* jmp *%rax */
-    B(0x41, 0xff, 0xe4),                               /* jmp *%r12 */
-    B(0xff, 0xe1),                                     /* jmp *%rcx */
-    B(0x3e, 0xff, 0xe2),                               /* notrack jmp *%rdx */
-    B(0xff, 0x25, 0x10, 0, 0, 0),                      /* jmp *16(%rip) */
+    B(0xff, 0xe0),                /* jmp *%rax */
+    B(0x41, 0xff, 0xe4),          /* jmp *%r12 */
+    B(0xff, 0xe1),                /* jmp *%rcx */
+    B(0x3e, 0xff, 0xe2),          /* notrack jmp *%rdx */
+    B(0xff, 0x25, 0x10, 0, 0, 0), /* jmp *16(%rip) */
     B(0x67, 0xff, 0x25, 0x10, 0, 0, 0),
-    B(0xff, 0x24, 0xc5, 0x10, 0, 0, 0),                /* jmp *16(,%rax,8) */
-    B(0x43, 0xff, 0x24, 0xec),                         /* jmp *(%r12,%r13,8) */
-    B(0x64, 0xff, 0x24, 0x25, 0x10, 0, 0, 0),          /* jmp *%fs:16 */
+    B(0xff, 0x24, 0xc5, 0x10, 0, 0, 0),       /* jmp *16(,%rax,8) */
+    B(0x43, 0xff, 0x24, 0xec),                /* jmp *(%r12,%r13,8) */
+    B(0x64, 0xff, 0x24, 0x25, 0x10, 0, 0, 0), /* jmp *%fs:16 */
     B(0xff, 0xd0),
     B(0xff, 0xd1),
-    B(0xff, 0xd4),                                     /* call *%rsp */
-    B(0xff, 0x54, 0x24, 0x08),                         /* call *8(%rsp) */
+    B(0xff, 0xd4),             /* call *%rsp */
+    B(0xff, 0x54, 0x24, 0x08), /* call *8(%rsp) */
     B(0xff, 0x15, 0x10, 0, 0, 0),
     B(0x67, 0xff, 0x54, 0x24, 0x08),
-    B(0x64, 0xff, 0x14, 0x25, 0x10, 0, 0, 0),          /* call *%fs:16 */
-    B(0x65, 0xff, 0x14, 0x25, 0x10, 0, 0, 0),          /* call *%gs:16 */
+    B(0x64, 0xff, 0x14, 0x25, 0x10, 0, 0, 0), /* call *%fs:16 */
+    B(0x65, 0xff, 0x14, 0x25, 0x10, 0, 0, 0), /* call *%gs:16 */
     B(0x0f, 0x05),
     B(0x48, 0x0f, 0x05),
     B(0xcd, 0x80),
     B(0xcf),
     B(0xcb),
-    B(0xff, 0x2c, 0x24),                               /* ljmp *(%rsp) */
-    B(0x8e, 0xe0),                                     /* mov %eax, %fs */
-    B(0xf3, 0x0f, 0xae, 0xc0),                         /* rdfsbase %eax */
+    B(0xff, 0x2c, 0x24),       /* ljmp *(%rsp) */
+    B(0x8e, 0xe0),             /* mov %eax, %fs */
+    B(0xf3, 0x0f, 0xae, 0xc0), /* rdfsbase %eax */
 };
 
 static void lower_it(Lower *l, const Insn *in)
@@ -163,7 +166,8 @@ static void check_operand(const Insn *in, const Insn *h)
     int n = decode_memops(in, g), k = decode_memops(h, m);
 
     /* %fs: a spill of ours */
-    if (in->cls != INSN_PLAIN || !(in->flags & INSN_F_RIPREL) || (h->flags & INSN_F_SEG_FS) || h->mnemonic != in->mnemonic || k != n) {
+    if (in->cls != INSN_PLAIN || !(in->flags & INSN_F_RIPREL) || (h->flags & INSN_F_SEG_FS) ||
+        h->mnemonic != in->mnemonic || k != n) {
         return;
     }
     for (int i = 0; i < n; i++) {
@@ -288,8 +292,11 @@ static void random_bytes(void **state)
             code[k] = (u8)(s * 0x2545f4914f6cdd1dull >> 40);
         }
         if (i % 3 == 0) { /* a RIP-relative operand behind a likely opcode */
-            static const u8 starts[][3] = {{0x48, 0x8b, 0x05}, {0xc5, 0xf8, 0x10}, {0xff, 0x15},
-                                           {0x67, 0x8b, 0x0d}, {0x64, 0x8b, 0x05}};
+            static const u8 starts[][3] = {{0x48, 0x8b, 0x05},
+                                           {0xc5, 0xf8, 0x10},
+                                           {0xff, 0x15},
+                                           {0x67, 0x8b, 0x0d},
+                                           {0x64, 0x8b, 0x05}};
 
             memcpy(code, starts[i / 3 % 5], 3);
         }

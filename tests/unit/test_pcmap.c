@@ -61,8 +61,8 @@ static void add_plain(Model *m)
 
 static void add_steps(Model *m)
 {
-    static const u8 kinds[] = {PC_SAME,     PC_SPILL,    PC_NEXT,   PC_NEXT_SPILL,
-                               PC_TGT_RCX,  PC_TGT_SLOT, PC_BRANCH, PC_SPILL_RCX};
+    static const u8 kinds[] = {PC_SAME,    PC_SPILL,    PC_NEXT,   PC_NEXT_SPILL,
+                               PC_TGT_RCX, PC_TGT_SLOT, PC_BRANCH, PC_SPILL_RCX};
     u32 glen = rnd(16), n = 1 + rnd(12);
     GuestAddr target = (u64)rnd(1u << 31) << 16 | rnd(65536);
     PcStep steps[12];
