@@ -102,21 +102,59 @@ static void take_back_setxid(Thread *t)
     mt_mutex_unlock(&table_lock);
 }
 
+/* Host alternate stacks of ended threads, kept for new ones: mapping and unmapping one costs a sixth of
+ * a thread's life. Guarded by table_lock. */
+enum { ALTSTACKS_KEPT = 32 };
+static void *altstacks[ALTSTACKS_KEPT];
+static u32 altstack_count;
+
+static void *altstack_take(void)
+{
+    u8 *base = NULL;
+    mt_mutex_lock(&table_lock);
+    if (altstack_count > 0) {
+        base = altstacks[--altstack_count];
+    }
+    mt_mutex_unlock(&table_lock);
+    if (base != NULL) {
+        return base;
+    }
+    base = mmap(NULL, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE, PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) {
+        return NULL;
+    }
+    if (mprotect(base + MT_PAGE_SIZE, HOST_ALTSTACK_SIZE, PROT_READ | PROT_WRITE)) {
+        munmap(base, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE);
+        return NULL;
+    }
+    return base;
+}
+
+static void altstack_give(void *base)
+{
+    bool kept;
+    mt_mutex_lock(&table_lock);
+    kept = altstack_count < ALTSTACKS_KEPT;
+    if (kept) {
+        altstacks[altstack_count++] = base;
+    }
+    mt_mutex_unlock(&table_lock);
+    if (!kept) {
+        munmap(base, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE);
+    }
+}
+
 int signal_thread_init(Thread *t)
 {
-    u8 *base = mmap(NULL, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE, PROT_NONE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED) {
+    u8 *base = altstack_take();
+    if (base == NULL) {
         return -ENOMEM;
     }
     const stack_t ss = {.ss_sp = base + MT_PAGE_SIZE, .ss_size = HOST_ALTSTACK_SIZE};
-    if (mprotect(ss.ss_sp, HOST_ALTSTACK_SIZE, PROT_READ | PROT_WRITE)) {
-        munmap(base, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE);
-        return -ENOMEM;
-    }
     i64 r = sys_raw(SYS_sigaltstack, (u64)&ss, 0, 0, 0, 0, 0);
     if (r < 0) {
-        munmap(base, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE);
+        altstack_give(base);
         return (int)r;
     }
     if (!t->is_main) {
@@ -142,7 +180,7 @@ void signal_thread_fini(Thread *t)
     }
     if (t->host_altstack) {
         sys_raw(SYS_sigaltstack, (u64)&none, 0, 0, 0, 0, 0);
-        munmap(t->host_altstack, HOST_ALTSTACK_SIZE + MT_PAGE_SIZE);
+        altstack_give(t->host_altstack);
         t->host_altstack = NULL;
     }
 }
