@@ -27,7 +27,7 @@ QUICK = [("helgrind", "thr_link"), ("helgrind", "thr_sync"), ("helgrind", "thr_c
          ("memcheck", "thr_link"), ("drd", "load_hello")]
 FULL = [(tool, guest) for tool in ("helgrind", "memcheck")
         for guest in ("thr_link", "thr_sync", "thr_cancel", "thr_exit_main", "thr_exit_other",
-                      "thr_fork", "smc_threads", "smc_jit", "sig_regs", "sig_storm", "sig_threads",
+                      "thr_fork", "smc_threads", "sig_regs", "sig_storm", "sig_threads",
                       "flow_exceptions")] + [("drd", "thr_link"), ("drd", "thr_sync")]
 NESTED = ("thr_sync", "thr_storm", "thr_cancel", "sig_storm", "sig_threads", "smc_threads", "thr_fork")
 PROGRAMS = ("pigz -p4 -c {data}", "xz -T2 --block-size=200000 -1 -c {data}",

@@ -104,9 +104,7 @@ void aspace_changed(GuestAddr start, GuestAddr end, int new_prot)
 /* The kernel has not copied what MADV_DONTFORK covers, and has cleared what MADV_WIPEONFORK does. */
 void aspace_after_fork_child(void)
 {
-    lockorder_pop(RANK_GUEST_MAP); /* the parent's, taken over with its thread */
-    mt_mutex_init(&lock, RANK_GUEST_MAP);
-    aspace_lock();
+    /* The lock is held: this thread took it before the fork. */
     for (MapNode *n = map_begin(); n->kind != MAP_END;) {
         MapNode *next = n->next;
         GuestAddr start = n->start, end = n->end;

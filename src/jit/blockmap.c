@@ -157,7 +157,9 @@ Block *blockmap_add(Block *b)
     struct cds_lfht_node *n;
 
     set_seen(hash);
+#ifndef MT_BREAK_PUBLISH
     mt_store_release(&b->dead, 0); /* pairs with match() */
+#endif
     rcu_read_begin(thread_self());
     annot_publish(b);
     annot_foreign_begin();
