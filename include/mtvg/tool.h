@@ -157,6 +157,18 @@ typedef struct MtvgAccess {
 #define MTVG_MAX_ACCESSES 64
 int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_ACCESSES]);
 
+/* --- replaced functions ----------------------------------------------------------------------- */
+
+/* On the thread itself, not INSIDE: the guest has called a replaced function. Its arguments are in
+ * gpr[7], [6], [2], [1], [8], [9]; what is returned here is returned to the guest in rax. */
+typedef u64 (*MtvgReplacement)(struct Thread *t, const u64 *gpr, u64 arg);
+
+/* To be called in init: functions of this name in images whose soname, or file name if there is none,
+ * matches the pattern (fnmatch(3)) are not run: fn is called instead. Found by .dynsym and .symtab
+ * when the image is mapped executable. IFUNCs are not replaced. The strings must stay. False: too
+ * many. */
+bool mtvg_replace(const char *image, const char *symbol, MtvgReplacement fn, u64 arg);
+
 /* For a tool with uses_gs: sets the calling thread's GS base, where %gs:... of its code leads. A new
  * thread begins with the base of the one that made it. */
 void mtvg_set_gs_base(u64 base);

@@ -19,6 +19,7 @@ typedef enum EdgeKind {
     EDGE_EMULATE, /* target: the instruction to emulate */
     EDGE_GS,      /* target: the instruction to run with the guest's GS base */
     EDGE_FS,      /* the same with its FS base, where GS is the tool's */
+    EDGE_REPLACE, /* target: the function that the tool does */
     EDGE_QUANTUM, /* target: the block itself */
     EDGE_STALE,   /* target: the block itself; its guest code has changed */
 } EdgeKind;

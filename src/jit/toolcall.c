@@ -40,6 +40,7 @@ void toolcall_aborted(void)
 
     if (s != NULL) {
         mt_cpu.resume = 0;
+        mt_cpu.key = block_of(s->block)->key; /* it may have been reached by links */
         counts_stop(block_side(block_of(s->block)), s->off, s->next);
     }
 }

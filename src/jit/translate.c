@@ -16,6 +16,7 @@
 #include "jit/instr.h"
 #include "jit/lower.h"
 #include "jit/perfmap.h"
+#include "jit/replace.h"
 #include "jit/smc.h"
 #include "sched/world.h"
 
@@ -36,6 +37,7 @@ typedef struct Plan {
     u32 npages;
     PageWatch pages[MT_BLOCK_PAGES];
     bool checked, self;
+    bool replaced;    /* a function that the tool does: no instructions */
     bool ended;       /* the last instruction ends the block */
     bool fault;
     GuestAddr fault_addr;
@@ -134,10 +136,18 @@ static bool ends_block(const Insn *in)
     }
 }
 
+static bool is_replaced(GuestAddr pc)
+{
+    MtvgReplacement fn;
+    u64 arg;
+
+    return MT_UNLIKELY(mt_replacing) && replace_find(pc, &fn, &arg);
+}
+
 /* May the block go on at the target of a direct jump? */
 static bool may_follow(const Plan *p, GuestAddr target)
 {
-    if (!mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) || blockmap_find(target, p->key)) {
+    if (is_replaced(target) || !mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) || blockmap_find(target, p->key)) {
         return false;
     }
     for (u32 i = 0; i < p->n; i++) {
@@ -203,6 +213,12 @@ static void plan_make(Plan *p, GuestAddr pc)
         Insn *in = &p->insns[p->n];
 
         p->next = pc;
+        if (is_replaced(pc)) {
+            bool full;
+
+            p->replaced = p->n == 0 && page_readable(p, pc, &full);
+            return;
+        }
         if (!plan_fetch(p, pc, in)) {
             return;
         }
@@ -318,6 +334,12 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
     lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0, !mt_opts.parallel && !(p->flags & TR_STEP));
     l->key = l->exit_key = p->key;
     l->gs_is_tools = mt_tool_gs && !(p->flags & TR_GS);
+    if (p->replaced) {
+        Insn none = {.pc = p->pc};
+
+        lower_end_exit(l, &none, EDGE_REPLACE, p->pc);
+        return true;
+    }
     if (p->checked && !(p->flags & TR_STEP)) {
         lower_checks(l, p);
     }
@@ -498,9 +520,11 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     p.key = key;
     p.flags = flags;
     p.n = p.branches = p.npages = 0;
-    p.checked = p.self = p.ended = p.fault = false;
+    p.replaced = p.checked = p.self = p.ended = p.fault = false;
     plan_make(&p, pc);
-    if (p.n == 0) {
+    if (p.replaced) {
+        sb = NULL;
+    } else if (p.n == 0) {
         *fault = p.fault_addr;
         return TR_FAULT;
     }

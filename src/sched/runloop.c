@@ -8,10 +8,12 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "base/stats.h"
+#include "base/safe.h"
 #include "guest/aspace.h"
 #include "jit/blockmap.h"
 #include "jit/entry.h"
 #include "jit/instr.h"
+#include "jit/replace.h"
 #include "jit/smc.h"
 #include "jit/translate.h"
 #include "sched/emulate.h"
@@ -28,6 +30,7 @@ typedef enum Action {
     ACT_NONE,
     ACT_SYSCALL,
     ACT_EMULATE,
+    ACT_REPLACE,
     ACT_FETCH_FAULT,
 } Action;
 
@@ -170,6 +173,10 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
             smc_retire(block_of(e->from));
             return true;
         }
+        if (e->kind == EDGE_REPLACE) {
+            *act = ACT_REPLACE;
+            return false;
+        }
         counts_emulate(block_of(e->from));
         *act = ACT_EMULATE;
         return false;
@@ -246,6 +253,24 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
     return act;
 }
 
+/* The guest has called a function that the tool does: does it, and returns. */
+static void do_replaced(Thread *t)
+{
+    u64 sp = mt_cpu.gpr[MT_RSP], ret, arg;
+    MtvgReplacement fn;
+
+    if (!replace_find(mt_cpu.rip, &fn, &arg)) {
+        return; /* unmapped meanwhile */
+    }
+    if (safe_read(&ret, sp, sizeof(ret)) != 0) {
+        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, sp, MT_X86_PF, 4);
+        return;
+    }
+    mt_cpu.gpr[MT_RAX] = fn(t, mt_cpu.gpr, arg);
+    mt_cpu.gpr[MT_RSP] = sp + 8;
+    mt_cpu.rip = ret;
+}
+
 static void act_outside(Thread *t, Action act, GuestAddr fault)
 {
     AspaceInfo info;
@@ -265,6 +290,7 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
         emulate_insn(t);
         counts_emulated(!(t->pending.full && t->pending.synchronous));
         break;
+    case ACT_REPLACE: do_replaced(t); break;
     case ACT_FETCH_FAULT:
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
                           MT_PF_USER_FETCH | (mapped || (i64)fault < 0 ? 1 : 0));

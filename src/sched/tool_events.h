@@ -4,6 +4,7 @@
 #define MT_TOOL_EVENTS_H
 
 #include "jit/instr.h"
+#include "jit/replace.h"
 #include "mtvg/tool.h"
 #include "sched/thread.h"
 #include "sched/world.h"
@@ -48,6 +49,7 @@ static inline void tool_thread_end(Thread *t)
 
 static inline void tool_fork_child(Thread *t)
 {
+    replace_after_fork_child();
     if (mt_instrument != NULL) {
         counts_after_fork_child();
     }

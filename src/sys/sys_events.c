@@ -5,6 +5,7 @@
 #include "sys/sys_events.h"
 
 #include "guest/aspace.h"
+#include "jit/replace.h"
 #include "sched/fastpath.h"
 #include "sys/sys.h"
 
@@ -16,6 +17,9 @@ static void on_mapping(AspaceEvent what, GuestAddr start, u64 len, int prot, Gue
 {
     const MtvgTool *tool = mt_sys_tool;
 
+    if (what == ASPACE_UNMAPPED && mt_replacing) {
+        replace_forget(start, len);
+    }
     if (what == ASPACE_MAPPED && tool->map != NULL) {
         tool->map(start, len, prot);
     } else if (what == ASPACE_UNMAPPED && tool->unmap != NULL) {
@@ -38,7 +42,7 @@ void sys_events_init(Thread *t, const MtvgTool *tool)
     bool calls = tool->syscall_pre != NULL || tool->syscall_post != NULL ||
                  tool->kernel_reads != NULL || tool->kernel_writes != NULL;
     bool maps = tool->map != NULL || tool->unmap != NULL || tool->protect != NULL ||
-                tool->moved != NULL;
+                tool->moved != NULL || mt_replacing;
 
     if (calls || maps || tool->signal != NULL || tool->signal_return != NULL ||
         tool->exec != NULL || tool->exec_failed != NULL) {
@@ -51,6 +55,9 @@ void sys_events_init(Thread *t, const MtvgTool *tool)
     if (maps) {
         aspace_foreach(tell_mapping, NULL);
         aspace_event_hook = on_mapping;
+    }
+    if (mt_replacing) {
+        replace_look(0, ~0ull);
     }
 }
 

@@ -5,6 +5,7 @@
  * Locking:    aspace takes its own lock. `lock_future` is atomic. */
 #include "base/safe.h"
 #include "guest/aspace.h"
+#include "jit/replace.h"
 #include "sys/sys.h"
 
 #include <errno.h>
@@ -128,6 +129,9 @@ i64 sys_mmap(Thread *t, const u64 a[6])
     i64 r = aspace_mmap(a[0], a[1], (int)a[2], flags, (int)a[4], a[5]);
     if (r > 0) {
         lock_new_range(t, (u64)r, MT_PAGE_UP(a[1]));
+        if (MT_UNLIKELY(mt_replacing) && (a[2] & PROT_EXEC) != 0) {
+            replace_look((u64)r, MT_PAGE_UP(a[1]));
+        }
     }
     return r;
 }

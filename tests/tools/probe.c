@@ -98,8 +98,21 @@ static void on_fork_child(struct Thread *t)
     say("probe: fork_child\n");
 }
 
+static u64 replaced(struct Thread *t, const u64 *gpr, u64 arg)
+{
+    say("probe: replaced %" PRIu64 " %" PRIu64 "\n", gpr[7], gpr[6]);
+    return gpr[7] * 100 + gpr[6] + arg;
+}
+
+static void on_init(void)
+{
+    mtvg_replace("probe_g*", "replace_me", replaced, 5);
+    mtvg_replace("libc.so.*", "labs", replaced, 0);
+}
+
 const MtvgTool mt_tool_probe = {
     .name = "probe",
+    .init = on_init,
     .thread_start = on_thread_start,
     .thread_end = on_thread_end,
     .fork_child = on_fork_child,

@@ -156,8 +156,26 @@ static void processes(void)
     WANT("fork_child\nexec\nwrites wait4 %lx 4\npost wait4 %d\n", P(&status), pid);
 }
 
+long replace_me(long a, long b);
+__asm__(".text\n.globl replace_me\n.type replace_me, @function\nreplace_me: jmp behind\n"
+        ".size replace_me, .-replace_me\nbehind: mov $1000505, %eax\n ret\n");
+
+static void functions(void)
+{
+    long (*volatile p)(long, long) = replace_me;
+    long (*volatile q)(long) = labs;
+
+    check(replace_me(3, 4) == 309 || replace_me(3, 4) == 1000505);
+    WANT("replaced 3 4\n");
+    check(p(5, 6) == 511 || p(5, 6) == 1000505);
+    WANT("replaced 5 6\n");
+    q(77);
+    WANT("replaced 77 \n");
+}
+
 int main(void)
 {
+    functions();
     mappings();
     signals();
     files();
