@@ -229,7 +229,8 @@ static void riprel_by_register(Lower *l, const Insn *in)
     emit_bytes(&l->e, b, n - 4);
     emit_fs_load(&l->e, r, SLOT(3));
     pcmap_steps(&l->map, in->len,
-                (PcStep[]){{9, PC_SAME}, {10, spilled}, {(u8)(n - 4), spilled}, {9, restored}}, 4, 0);
+                (PcStep[]){{9, PC_SAME}, {10, spilled}, {(u8)(n - 4), spilled}, {9, restored}}, 4,
+                0);
 }
 
 /* --- FS where GS is the tool's --- */
@@ -614,9 +615,10 @@ static void lower_quantum(Lower *l)
     emit_fs_load(&c, MT_RCX, SLOT(3));
     d->stub = at + 9;
     emit_exit(&c, mt_cache.glue_quantum);
-    pcmap_steps(&l->map, 0,
-                (PcStep[]){{9, PC_SAME}, {9, sp}, {4, sp}, {9, sp}, {2, sp}, {2, sp}, {5, sp}, {9, sp}},
-                8, 0);
+    pcmap_steps(
+        &l->map, 0,
+        (PcStep[]){{9, PC_SAME}, {9, sp}, {4, sp}, {9, sp}, {2, sp}, {2, sp}, {5, sp}, {9, sp}}, 8,
+        0);
 }
 
 void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum)
@@ -643,17 +645,10 @@ void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum)
 void lower_insn(Lower *l, const Insn *in)
 {
     switch (in->cls) {
-    case INSN_JCC:
-        emit_link_jcc(l, in->len, in->cc, in->target);
-        break;
-    case INSN_JRCXZ:
-        lower_jrcxz(l, in);
-        break;
-    case INSN_INVALID:
-        lower_invalid(l, in);
-        break;
-    default:
-        lower_plain(l, in);
+    case INSN_JCC: emit_link_jcc(l, in->len, in->cc, in->target); break;
+    case INSN_JRCXZ: lower_jrcxz(l, in); break;
+    case INSN_INVALID: lower_invalid(l, in); break;
+    default: lower_plain(l, in);
     }
 }
 
@@ -664,9 +659,9 @@ void lower_follow(Lower *l, const Insn *in, GuestAddr to)
 
 void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target)
 {
-    u64 glue = kind == EDGE_SYSCALL ? mt_cache.glue_syscall
+    u64 glue = kind == EDGE_SYSCALL                 ? mt_cache.glue_syscall
                : kind == EDGE_GS || kind == EDGE_FS ? mt_cache.glue_gs
-                                    : mt_cache.glue_emulate;
+                                                    : mt_cache.glue_emulate;
     LowerEdge *d = add_edge(l, kind, target);
 
     d->stub = here(l);
@@ -678,24 +673,13 @@ void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target)
 void lower_end_insn(Lower *l, const Insn *in)
 {
     switch (in->cls) {
-    case INSN_JMP:
-        emit_link_jmp(l, in->len, in->target);
-        break;
-    case INSN_CALL:
-        lower_call(l, in);
-        break;
-    case INSN_RET:
-        lower_ret(l, in);
-        break;
+    case INSN_JMP: emit_link_jmp(l, in->len, in->target); break;
+    case INSN_CALL: lower_call(l, in); break;
+    case INSN_RET: lower_ret(l, in); break;
     case INSN_JMP_IND:
-    case INSN_CALL_IND:
-        lower_indirect(l, in);
-        break;
-    case INSN_SYSCALL:
-        lower_end_exit(l, in, EDGE_SYSCALL, in->pc + in->len);
-        break;
-    default:
-        lower_end_exit(l, in, EDGE_EMULATE, in->pc);
+    case INSN_CALL_IND: lower_indirect(l, in); break;
+    case INSN_SYSCALL: lower_end_exit(l, in, EDGE_SYSCALL, in->pc + in->len); break;
+    default: lower_end_exit(l, in, EDGE_EMULATE, in->pc);
     }
 }
 

@@ -37,11 +37,11 @@ typedef struct Plan {
     u32 npages;
     PageWatch pages[MT_BLOCK_PAGES];
     bool checked, self;
-    bool replaced;    /* a function that the tool does: no instructions */
-    bool ended;       /* the last instruction ends the block */
+    bool replaced; /* a function that the tool does: no instructions */
+    bool ended;    /* the last instruction ends the block */
     bool fault;
     GuestAddr fault_addr;
-    GuestAddr next;   /* where the block goes on if it is not ended */
+    GuestAddr next;             /* where the block goes on if it is not ended */
     u16 followed[MT_MAX_INSNS]; /* instruction i is a jump that was followed */
     Insn insns[MT_MAX_INSNS];
 } Plan;
@@ -129,10 +129,8 @@ static bool ends_block(const Insn *in)
     switch (in->cls) {
     case INSN_PLAIN:
     case INSN_JCC:
-    case INSN_JRCXZ:
-        return false;
-    default:
-        return true;
+    case INSN_JRCXZ: return false;
+    default: return true;
     }
 }
 
@@ -147,7 +145,8 @@ static bool is_replaced(GuestAddr pc)
 /* May the block go on at the target of a direct jump? */
 static bool may_follow(const Plan *p, GuestAddr target)
 {
-    if (is_replaced(target) || !mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) || blockmap_find(target, p->key)) {
+    if (is_replaced(target) || !mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) ||
+        blockmap_find(target, p->key)) {
         return false;
     }
     for (u32 i = 0; i < p->n; i++) {
@@ -178,7 +177,8 @@ static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
         return true;
     }
     /* Behind a branch another block may begin that exists already. */
-    return in->cls == INSN_JCC && (p->branches > mt_opts.max_branches || blockmap_find(next, p->key));
+    return in->cls == INSN_JCC &&
+           (p->branches > mt_opts.max_branches || blockmap_find(next, p->key));
 }
 
 /* int3, int n, int1: what the signal's frame names is the instruction behind, so that must have code. */
@@ -331,7 +331,8 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
     if (sb != NULL) {
         instr_begin(sb, p->pc, p->key, p->insns, p->followed, p->n, private_insn(p));
     }
-    lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0, !mt_opts.parallel && !(p->flags & TR_STEP));
+    lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0,
+                !mt_opts.parallel && !(p->flags & TR_STEP));
     l->key = l->exit_key = p->key;
     l->gs_is_tools = mt_tool_gs && !(p->flags & TR_GS);
     if (p->replaced) {
@@ -452,7 +453,8 @@ static void verify_plan(const Plan *p)
 
     for (u32 i = 0; i < p->n; i++) {
         if (!decode_verify(&p->insns[i], why, sizeof(why))) {
-            mt_umsg_always("decoders differ at 0x%llx: %s", (unsigned long long)p->insns[i].pc, why);
+            mt_umsg_always("decoders differ at 0x%llx: %s", (unsigned long long)p->insns[i].pc,
+                           why);
         }
     }
 }

@@ -349,35 +349,20 @@ static void emulate_xbegin(const Insn *in)
 static void emulate_group_ff(Thread *t, const Insn *in)
 {
     switch (in->bytes[in->modrm_off] >> 3 & 7) {
-    case 2:
-        emulate_near_indirect(t, in, true);
-        break;
-    case 3:
-        emulate_far_indirect(t, in, true);
-        break;
-    case 4:
-        emulate_near_indirect(t, in, false);
-        break;
-    case 5:
-        emulate_far_indirect(t, in, false);
-        break;
-    default:
-        raise_ud(t);
+    case 2: emulate_near_indirect(t, in, true); break;
+    case 3: emulate_far_indirect(t, in, true); break;
+    case 4: emulate_near_indirect(t, in, false); break;
+    case 5: emulate_far_indirect(t, in, false); break;
+    default: raise_ud(t);
     }
 }
 
 static void emulate_0f(Thread *t, const Insn *in)
 {
     switch (in->bytes[in->opcode_off]) {
-    case 0xae:
-        emulate_base(t, in);
-        break;
-    case 0xa1:
-        emulate_pop_sreg(t, in, 4);
-        break;
-    case 0xa9:
-        emulate_pop_sreg(t, in, 5);
-        break;
+    case 0xae: emulate_base(t, in); break;
+    case 0xa1: emulate_pop_sreg(t, in, 4); break;
+    case 0xa9: emulate_pop_sreg(t, in, 5); break;
     default: /* lfs, lgs, lss: a far pointer with a flat selector is of no use to anyone */
         raise_gp(t);
     }
@@ -392,37 +377,20 @@ static void emulate_decoded(Thread *t, const Insn *in)
         return;
     }
     switch (op) {
-    case 0x8e:
-        emulate_mov_sreg(t, in);
-        break;
+    case 0x8e: emulate_mov_sreg(t, in); break;
     case 0xca:
-    case 0xcb:
-        emulate_lret(t, in);
-        break;
+    case 0xcb: emulate_lret(t, in); break;
     case 0xc2:
-    case 0xc3:
-        emulate_ret16(t, in);
-        break;
-    case 0xe8:
-        emulate_call16(t, in);
-        break;
+    case 0xc3: emulate_ret16(t, in); break;
+    case 0xe8: emulate_call16(t, in); break;
     case 0xe0:
     case 0xe1:
     case 0xe2:
-    case 0xe3:
-        emulate_loop16(in);
-        break;
-    case 0xcf:
-        emulate_iret(t, in);
-        break;
-    case 0xff:
-        emulate_group_ff(t, in);
-        break;
-    case 0xc7:
-        emulate_xbegin(in);
-        break;
-    default: /* int 0x80: as on a kernel without 32-bit emulation */
-        raise_gp(t);
+    case 0xe3: emulate_loop16(in); break;
+    case 0xcf: emulate_iret(t, in); break;
+    case 0xff: emulate_group_ff(t, in); break;
+    case 0xc7: emulate_xbegin(in); break;
+    default: /* int 0x80: as on a kernel without 32-bit emulation */ raise_gp(t);
     }
 }
 

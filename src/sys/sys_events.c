@@ -79,8 +79,7 @@ static void describe(MtvgSyscall *c, Thread *t, u32 nr, const u64 a[6], i64 r)
 {
     const char *name = nr < MT_SYS_MAX ? mt_sys_table[nr].name : NULL;
 
-    *c = (MtvgSyscall){
-        .thread = t, .name = name != NULL ? name : "unknown", .nr = nr, .result = r};
+    *c = (MtvgSyscall){.thread = t, .name = name != NULL ? name : "unknown", .nr = nr, .result = r};
     memcpy(c->arg, a, sizeof(c->arg));
     c->known = sys_mem_ranges(nr, a, false, 0, NULL, NULL);
 }

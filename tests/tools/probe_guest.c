@@ -121,7 +121,8 @@ static void sockets(void)
     m.msg_control = ctl;
     m.msg_controllen = 64;
     check(recvmsg(s[1], &m, 0) == 5);
-    WANT("reads recvmsg %lx 38\nreads recvmsg %lx 10\nwrites recvmsg %lx 5\n", P(&m), P(&v), P(buf));
+    WANT("reads recvmsg %lx 38\nreads recvmsg %lx 10\nwrites recvmsg %lx 5\n", P(&m), P(&v),
+         P(buf));
     check(send(s[0], buf, 7, 0) == 7);
     WANT("reads sendto %lx 7\n", P(buf));
     check(recv(s[1], buf, 64, 0) == 7);

@@ -64,10 +64,9 @@ static u32 block_key(struct Thread *t, u64 pc, u32 key)
 static void finish(struct Thread *t)
 {
     char line[160];
-    int n = snprintf(line, sizeof(line),
-                     "probe: keys entries %d asked %d wrong %llu %llu %llu\n", entries > 1000,
-                     asked > 100, (unsigned long long)wrong, (unsigned long long)wrong_asked,
-                     (unsigned long long)wrong_gs);
+    int n = snprintf(line, sizeof(line), "probe: keys entries %d asked %d wrong %llu %llu %llu\n",
+                     entries > 1000, asked > 100, (unsigned long long)wrong,
+                     (unsigned long long)wrong_asked, (unsigned long long)wrong_gs);
 
     log_raw(line, (size_t)n);
 }
