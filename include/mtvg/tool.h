@@ -179,7 +179,7 @@ typedef struct MtvgSyscall {
     struct Thread *thread;
     const char *name; /* "unknown": a number that the runtime doesn't know */
     u32 nr;
-    bool known;       /* kernel_reads and kernel_writes are told all that it does to memory */
+    bool known; /* kernel_reads and kernel_writes are told all that it does to memory */
     u64 arg[6];
     i64 result; /* syscall_post: as in rax: -errno if it failed */
 } MtvgSyscall;

@@ -27,13 +27,14 @@ void aspace_init(AspaceChangeHook hook);
 
 /* What happens to the guest's mappings, in this order for everyone (aspace_lock is held). */
 typedef enum AspaceEvent {
-    ASPACE_MAPPED,    /* [start, start + len) is new, or has new contents: zeroes or the file's */
+    ASPACE_MAPPED, /* [start, start + len) is new, or has new contents: zeroes or the file's */
     ASPACE_UNMAPPED,
     ASPACE_PROTECTED,
-    ASPACE_MOVED,     /* the contents of [from, from + len) are at start now; comes before from is
+    ASPACE_MOVED, /* the contents of [from, from + len) are at start now; comes before from is
                          unmapped */
 } AspaceEvent;
-typedef void (*AspaceEventHook)(AspaceEvent what, GuestAddr start, u64 len, int prot, GuestAddr from);
+typedef void (*AspaceEventHook)(AspaceEvent what, GuestAddr start, u64 len, int prot,
+                                GuestAddr from);
 
 /* Set once, before guest code runs; NULL: nobody wants to know. */
 extern AspaceEventHook aspace_event_hook;

@@ -44,13 +44,13 @@ typedef struct Block {
     /* immutable after publication */
     struct cds_lfht_node node;
     GuestAddr pc;
-    u32 key;         /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
-    CacheOff host;   /* entry for direct jumps */
+    u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
+    CacheOff host; /* entry for direct jumps */
     u32 host_size;
-    CacheOff cold;           /* its stubs; 0: none */
+    CacheOff cold; /* its stubs; 0: none */
     u16 guest_bytes;
     u16 pcmap_len;
-    u32 extra;       /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
+    u32 extra; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
     u8 nedges, ninsns, npages;
     bool inline_ind;
     u32 pages[MT_BLOCK_PAGES]; /* page table entries (smc.c) it depends on */
@@ -61,8 +61,8 @@ typedef struct Block {
     EdgeRef in_head;
     /* atomic */
     u32 dead;
-    u32 host_start; /* where its code begins (the inline indirect entry, if any) */
-    CacheOff ind; /* entry for indirect branches (checks slot[1]); 0 none yet */
+    u32 host_start;       /* where its code begins (the inline indirect entry, if any) */
+    CacheOff ind;         /* entry for indirect branches (checks slot[1]); 0 none yet */
     BlockRef retire_next; /* smc.c's retire list */
     /* Edge edges[nedges], then u8 pcmap[pcmap_len], then u8 side[extra] follow */
 } Block;

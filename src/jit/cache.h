@@ -33,9 +33,9 @@ typedef struct Cache {
     u64 size;         /* bytes of the whole range */
     u64 *ibt;         /* first table: address of an indirect entry, or of the miss stub */
     u64 *ibt2;        /* second table: the same, or 0; NULL: the processor has no CRC32 */
-    u32 ibt_mask;       /* which bits of the target index the first table */
-    u32 ibt_mask_at;    /* address of a 64-bit copy of it, for pext; 0: no pext, 16 bits */
-    bool fast_loop;     /* `loop` is a cheap branch: AMD */
+    u32 ibt_mask;     /* which bits of the target index the first table */
+    u32 ibt_mask_at;  /* address of a 64-bit copy of it, for pext; 0: no pext, 16 bits */
+    bool fast_loop;   /* `loop` is a cheap branch: AMD */
     CacheOff code_lo; /* first chunk */
     u32 chunk_size;
     u32 nchunks;

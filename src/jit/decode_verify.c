@@ -106,8 +106,7 @@ static const char *zydis_register(ZydisRegister reg)
     return reg == ZYDIS_REGISTER_NONE ? "" : ZydisRegisterGetString(reg);
 }
 
-static bool same_operand(const x86_op_mem *c, const ZydisDecodedOperandMem *z,
-                         bool addr32)
+static bool same_operand(const x86_op_mem *c, const ZydisDecodedOperandMem *z, bool addr32)
 {
     const char *index = zydis_register(z->index);
     const char *seg = z->segment == ZYDIS_REGISTER_FS   ? "fs"

@@ -9,8 +9,8 @@
 #include <string.h>
 
 typedef struct Emit {
-    u8 *w;   /* where the next byte is written */
-    u64 x;   /* the address at which it will be executed */
+    u8 *w; /* where the next byte is written */
+    u64 x; /* the address at which it will be executed */
 } Emit;
 
 static inline void emit_u8(Emit *e, u8 b)

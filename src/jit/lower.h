@@ -23,17 +23,17 @@ typedef struct LowerEdge {
 typedef struct Lower {
     CodeSpace space;
     Emit e;
-    GuestAddr pc;      /* the block's */
-    CacheOff start;    /* of its code */
-    CacheOff host;     /* entry for direct jumps */
-    CacheOff ind;      /* 0: none inline */
+    GuestAddr pc;   /* the block's */
+    CacheOff start; /* of its code */
+    CacheOff host;  /* entry for direct jumps */
+    CacheOff ind;   /* 0: none inline */
     u32 nedges;
     LowerEdge edges[MT_MAX_EDGES];
     PcMap map;
-    u32 key;           /* the block's version */
-    u32 exit_key;      /* the next exit's target's version; 0 after lower_begin() */
-    bool gs_is_tools;  /* FS-relative accesses can't go through GS */
-    bool full;         /* the code space is used up: end the block */
+    u32 key;          /* the block's version */
+    u32 exit_key;     /* the next exit's target's version; 0 after lower_begin() */
+    bool gs_is_tools; /* FS-relative accesses can't go through GS */
+    bool full;        /* the code space is used up: end the block */
 } Lower;
 
 void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum);

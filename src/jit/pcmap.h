@@ -17,15 +17,15 @@
 #include "base/base.h"
 
 typedef enum PcKind {
-    PC_SAME,      /* before the instruction, all exact */
-    PC_SPILL,     /* same, but register reg is in slot[3] */
-    PC_NEXT,      /* behind the instruction, all exact */
+    PC_SAME,       /* before the instruction, all exact */
+    PC_SPILL,      /* same, but register reg is in slot[3] */
+    PC_NEXT,       /* behind the instruction, all exact */
     PC_NEXT_SPILL, /* behind it, register reg is in slot[3] */
-    PC_TGT_RCX,   /* a branch has been done; its target is in rcx, the guest's rcx in slot[0] */
-    PC_TGT_SLOT,  /* same, the target is in slot[1] */
-    PC_BRANCH,    /* a branch to the record's target has been done, all exact */
-    PC_SPILL_RCX, /* before the instruction, rcx is in slot[0] */
-    PC_SPILLS,    /* before the instruction, the registers of .mask are in spill[] */
+    PC_TGT_RCX,    /* a branch has been done; its target is in rcx, the guest's rcx in slot[0] */
+    PC_TGT_SLOT,   /* same, the target is in slot[1] */
+    PC_BRANCH,     /* a branch to the record's target has been done, all exact */
+    PC_SPILL_RCX,  /* before the instruction, rcx is in slot[0] */
+    PC_SPILLS,     /* before the instruction, the registers of .mask are in spill[] */
 } PcKind;
 
 typedef struct PcStep {
@@ -54,7 +54,7 @@ typedef struct PcState {
     GuestAddr pc; /* of the instruction, or behind it, or the target, as the kind says */
     u8 kind;
     u8 reg;
-    u16 mask; /* PC_SPILLS */
+    u16 mask;       /* PC_SPILLS */
     u32 insn_index; /* how many instructions that have code of their own are before this one */
 } PcState;
 

@@ -8,10 +8,10 @@
 #include <sys/ucontext.h>
 
 typedef enum HostWhere {
-    WHERE_RUNTIME,   /* C code, or assembly that needs no care */
-    WHERE_CACHE,     /* in translated code: guest state can be recovered */
-    WHERE_ENTERING,  /* between the last check of `pending` and translated code */
-    WHERE_SYSCALL,   /* between the last check of `pending` and a guest system call's `syscall`
+    WHERE_RUNTIME,  /* C code, or assembly that needs no care */
+    WHERE_CACHE,    /* in translated code: guest state can be recovered */
+    WHERE_ENTERING, /* between the last check of `pending` and translated code */
+    WHERE_SYSCALL,  /* between the last check of `pending` and a guest system call's `syscall`
                         instruction, that included */
 } HostWhere;
 

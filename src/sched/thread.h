@@ -26,7 +26,7 @@ typedef struct GuestAltStack {
 typedef struct PendingSignal {
     siginfo_t info;
     volatile bool full;
-    bool synchronous; /* raised by the guest instruction at cpu.rip: never blocked or queued */
+    bool synchronous;     /* raised by the guest instruction at cpu.rip: never blocked or queued */
     u64 trapno, err, cr2; /* for the guest's sigcontext */
 } PendingSignal;
 
@@ -42,29 +42,29 @@ enum {
 typedef struct Thread {
     /* immutable after start */
     CpuState *cpu;
-    pid_t tid;         /* kernel thread id, the guest's gettid() */
+    pid_t tid; /* kernel thread id, the guest's gettid() */
     pid_t tgid;
     pthread_t host;
     bool is_main;
     void *host_altstack;
 
     /* own thread only */
-    SigMask sigmask;        /* the guest's signal mask (the host's is the same, less the kick) */
-    SigMask saved_sigmask;  /* sigsuspend, ppoll...: mask to put into the signal frame */
+    SigMask sigmask;       /* the guest's signal mask (the host's is the same, less the kick) */
+    SigMask saved_sigmask; /* sigsuspend, ppoll...: mask to put into the signal frame */
     bool saved_sigmask_valid;
     GuestAltStack altstack;
     PendingSignal pending;
     u64 clear_child_tid;
-    bool step_over;         /* run the next instruction in a private translation */
-    bool exiting;           /* the run loop ends */
+    bool step_over; /* run the next instruction in a private translation */
+    bool exiting;   /* the run loop ends */
     int exit_code;
-    bool in_syscall;        /* rip is behind a system call that has just been done */
+    bool in_syscall; /* rip is behind a system call that has just been done */
     i64 syscall_nr;
-    bool slow_call;         /* the next system call is not for the fast path (mt_all_slow) */
+    bool slow_call; /* the next system call is not for the fast path (mt_all_slow) */
     void *tool_data;
     void *syscall_restart;
     pid_t vfork_parent_tid;
-    bool is_vfork_child;    /* runs in the parent's memory until exec or exit */
+    bool is_vfork_child;       /* runs in the parent's memory until exec or exit */
     struct SigTable *sigtable; /* NULL: the process's; a vfork child has its own (signal.c) */
 
     /* guarded by the thread list's lock */

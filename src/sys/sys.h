@@ -32,9 +32,9 @@ typedef struct SysRow {
 extern const SysRow mt_sys_table[MT_SYS_MAX];
 
 /* Results outside the kernel's errno range. */
-#define MT_SYS_RESTART (-0x10001) /* nothing done, a signal is pending: deliver it, then again */
+#define MT_SYS_RESTART (-0x10001)   /* nothing done, a signal is pending: deliver it, then again */
 #define MT_SYS_STATE_SET (-0x10002) /* mt_cpu holds the complete new state (sigreturn) */
-#define MT_SYS_EXIT (-0x10003) /* the thread ends: thread->exiting is set */
+#define MT_SYS_EXIT (-0x10003)      /* the thread ends: thread->exiting is set */
 
 /* Does the call that mt_cpu describes (rip = behind the syscall instruction) and updates mt_cpu
  * (rax, rcx, r11, rip). Slow domain; thread outside the world lock unless a handler enters it. */

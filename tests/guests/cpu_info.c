@@ -20,7 +20,7 @@ static void leaf(unsigned n, unsigned sub, unsigned ebx_mask, unsigned edx_mask)
 int main(void)
 {
     leaf(0, 0, ~0u, ~0u);
-    leaf(1, 0, 0x00ffffff, ~0u);        /* without the initial APIC id */
+    leaf(1, 0, 0x00ffffff, ~0u); /* without the initial APIC id */
     leaf(7, 0, ~0u, ~0u);
     leaf(7, 1, ~0u, ~0u);
     leaf(13, 0, ~0u, ~0u);

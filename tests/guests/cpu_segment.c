@@ -77,8 +77,7 @@ __attribute__((target("fsgsbase"))) static void direct(void)
     __asm__ volatile("wrgsbase %0" ::"r"(block + 1));
     __asm__ volatile("mov %%gs:0, %0" : "=r"(gs));
     CHECK(gs == block[1]);
-    __asm__ volatile("wrfsbase %1; mov %%fs:8, %0; wrfsbase %2"
-                     : "=&r"(gs) : "r"(block), "r"(fs));
+    __asm__ volatile("wrfsbase %1; mov %%fs:8, %0; wrfsbase %2" : "=&r"(gs) : "r"(block), "r"(fs));
     CHECK(gs == block[1]);
     __asm__ volatile("rdgsbase %k0" : "=r"(gs));
     CHECK(gs == (uint32_t)(uintptr_t)(block + 1));

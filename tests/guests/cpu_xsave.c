@@ -20,8 +20,8 @@ int main(void)
                      "mov $7, %%eax; xor %%edx, %%edx; xrstor64 area(%%rip)\n"
                      "vmovdqu %%ymm5, back(%%rip)\n"
                      "fstpt other(%%rip)\n"
-                     "fstpt other+16(%%rip)\n"
-                     ::: "eax", "edx", "xmm5", "memory");
+                     "fstpt other+16(%%rip)\n" ::
+                         : "eax", "edx", "xmm5", "memory");
     CHECK(!memcmp(ymm, back, 32));
     printf("%016llx%04x %016llx%04x\n", *(unsigned long long *)other, *(uint16_t *)(other + 8),
            *(unsigned long long *)(other + 16), *(uint16_t *)(other + 24));
@@ -31,8 +31,8 @@ int main(void)
                      "mov $4, %%eax; xor %%edx, %%edx; xsavec64 other(%%rip)\n"
                      "vpcmpeqd %%xmm5, %%xmm5, %%xmm5\n"
                      "mov $4, %%eax; xor %%edx, %%edx; xrstor64 other(%%rip)\n"
-                     "vmovdqu %%ymm5, back(%%rip)\n"
-                     ::: "eax", "edx", "xmm5", "memory");
+                     "vmovdqu %%ymm5, back(%%rip)\n" ::
+                         : "eax", "edx", "xmm5", "memory");
     for (int i = 0; i < 32; i++) {
         printf("%02x", back[i]);
     }
@@ -41,17 +41,18 @@ int main(void)
     memset(area + 512, 0, 64);
     __asm__ volatile("fldpi; vmovdqu ymm(%%rip), %%ymm5\n"
                      "mov $7, %%eax; xor %%edx, %%edx; xrstor64 area(%%rip)\n"
-                     "vmovdqu %%ymm5, back(%%rip); fxam; fnstsw %%ax; mov %%ax, other(%%rip)\n"
-                     ::: "eax", "edx", "xmm5", "memory");
+                     "vmovdqu %%ymm5, back(%%rip); fxam; fnstsw %%ax; mov %%ax, other(%%rip)\n" ::
+                         : "eax", "edx", "xmm5", "memory");
     for (int i = 0; i < 32; i++) {
         CHECK(back[i] == 0);
     }
     printf("%04x\n", *(uint16_t *)other & 0x4700);
     __asm__ volatile("fninit; fldl2e; vmovdqu ymm(%%rip), %%ymm5; fxsave64 area(%%rip); fninit\n"
                      "vpxor %%xmm5, %%xmm5, %%xmm5; fxrstor64 area(%%rip); vmovdqu %%ymm5, "
-                     "back(%%rip); fstpt other(%%rip)" ::: "xmm5", "memory");
+                     "back(%%rip); fstpt other(%%rip)" ::
+                         : "xmm5", "memory");
     printf("%016llx %02x %02x\n", *(unsigned long long *)other, back[3], back[20]);
-    __asm__ volatile("mov $7, %%eax; xor %%edx, %%edx; xsaveopt64 area(%%rip)" ::: "eax", "edx",
-                     "memory");
+    __asm__ volatile("mov $7, %%eax; xor %%edx, %%edx; xsaveopt64 area(%%rip)" ::
+                         : "eax", "edx", "memory");
     return 0;
 }

@@ -49,9 +49,9 @@ static void green_init(struct green *g, char *stack, size_t size, long n)
     void **sp = (void **)(((uintptr_t)stack + size) & ~15ul);
     *--sp = NULL;
     *--sp = (void *)start_stack;
-    *--sp = (void *)green_main;     /* rbx */
+    *--sp = (void *)green_main; /* rbx */
     *--sp = NULL;
-    *--sp = g;                      /* r12 */
+    *--sp = g; /* r12 */
     *--sp = NULL;
     *--sp = NULL;
     *--sp = NULL;

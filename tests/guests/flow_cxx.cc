@@ -25,14 +25,27 @@ struct Shape {
 };
 struct Square : Shape {
     double s;
-    explicit Square(double v) : s(v) {}
-    double area() const override { return s * s; }
+    explicit Square(double v) : s(v)
+    {
+    }
+    double area() const override
+    {
+        return s * s;
+    }
 };
 struct Circle : virtual Shape {
     double r;
-    explicit Circle(double v) : r(v) {}
-    double area() const override { return 3.14159265358979 * r * r; }
-    int twice(int x) { return 2 * x; }
+    explicit Circle(double v) : r(v)
+    {
+    }
+    double area() const override
+    {
+        return 3.14159265358979 * r * r;
+    }
+    int twice(int x)
+    {
+        return 2 * x;
+    }
 };
 
 static long fib(int n)

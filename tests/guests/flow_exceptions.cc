@@ -18,16 +18,29 @@ static int destroyed;
 
 struct Guard {
     int id;
-    explicit Guard(int i) : id(i) {}
-    ~Guard() { destroyed += id; }
+    explicit Guard(int i) : id(i)
+    {
+    }
+    ~Guard()
+    {
+        destroyed += id;
+    }
 };
 
 struct Base {
-    virtual ~Base() {}
-    virtual int value() const { return 1; }
+    virtual ~Base()
+    {
+    }
+    virtual int value() const
+    {
+        return 1;
+    }
 };
 struct Derived : Base {
-    int value() const override { return 2; }
+    int value() const override
+    {
+        return 2;
+    }
 };
 
 static __attribute__((noinline)) int thrower(int n)
@@ -84,7 +97,10 @@ static int run(int rounds)
     return caught;
 }
 
-static void noexcept_wall() noexcept { throw 1; }
+static void noexcept_wall() noexcept
+{
+    throw 1;
+}
 
 int main()
 {
@@ -107,7 +123,11 @@ int main()
     } catch (std::string &s) {
         std::puts(s.c_str());
     }
-    std::set_terminate([] { std::puts("terminate"); std::fflush(stdout); std::_Exit(17); });
+    std::set_terminate([] {
+        std::puts("terminate");
+        std::fflush(stdout);
+        std::_Exit(17);
+    });
     noexcept_wall();
     return 0;
 }

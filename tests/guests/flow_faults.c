@@ -27,14 +27,14 @@ static void report(const char *what, uintptr_t base, int signo)
 {
     uintptr_t ip = (uintptr_t)context.uc_mcontext.gregs[REG_RIP];
     if (!strcmp(what, "non-canonical")) {
-        ip = base; /* under mtvg the target, natively the branch: docs/ARCHITECTURE.md, Differences */
+        ip =
+            base; /* under mtvg the target, natively the branch: docs/ARCHITECTURE.md, Differences */
     }
     uintptr_t at = (uintptr_t)info.si_addr;
     printf("%-16s signal %d code %d rip %#lx addr %#lx err %#lx trap %ld r12 %llx\n", what, signo,
            info.si_code, ip - base, signo == SIGTRAP ? 0 : at - (at - base < 0x10000 ? base : 0),
            (unsigned long)context.uc_mcontext.gregs[REG_ERR] & 0x17,
-           (long)context.uc_mcontext.gregs[REG_TRAPNO],
-           context.uc_mcontext.gregs[REG_R12]);
+           (long)context.uc_mcontext.gregs[REG_TRAPNO], context.uc_mcontext.gregs[REG_R12]);
 }
 
 /* goes there with a known %r12 */
@@ -56,7 +56,7 @@ static void try_at(const char *what, void *target, uintptr_t base)
 
 extern char middle_start[], middle_inside[];
 __asm__(".text\n"
-        "middle_start: .byte 0x48, 0xb8\n"      /* movabs $..., %rax */
+        "middle_start: .byte 0x48, 0xb8\n" /* movabs $..., %rax */
         "middle_inside: .byte 0x0f, 0x0b, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90\n"
         "    ud2\n");
 
@@ -86,7 +86,7 @@ int main(void)
     try_at("unmapped", p + 8192, b);
     memset(p, 0x90, 4096);
     try_at("over the end", p + 4000, b);
-    memcpy(p + 4094, "\x48\xb8", 2);            /* an instruction over the end */
+    memcpy(p + 4094, "\x48\xb8", 2); /* an instruction over the end */
     try_at("split", p + 4000, b);
     memset(p + 4094, 0x90, 2);
 
@@ -103,7 +103,9 @@ int main(void)
         {"bad lock", {0x90, 0xf0, 0x90}},
         {"lock mov", {0x90, 0xf0, 0x89, 0x03}},
         {"bad 0f", {0x90, 0x0f, 0x04}},
-        {"long", {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90}},
+        {"long",
+         {0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+          0x90}},
         {"hlt", {0x90, 0xf4}},
         {"cli", {0x90, 0xfa}},
         {"in", {0x90, 0xec}},
@@ -119,7 +121,8 @@ int main(void)
         {"int1", {0x90, 0xf1, 0x90}},
         {"int 0x20", {0x90, 0xcd, 0x20}},
         {"divide", {0x31, 0xc9, 0x31, 0xd2, 0x48, 0xf7, 0xf1}},
-        {"overflow", {0x31, 0xc0, 0xba, 0x00, 0x00, 0x00, 0x40, 0xb9, 0x01, 0x00, 0x00, 0x00, 0xf7, 0xf1}},
+        {"overflow",
+         {0x31, 0xc0, 0xba, 0x00, 0x00, 0x00, 0x40, 0xb9, 0x01, 0x00, 0x00, 0x00, 0xf7, 0xf1}},
         {"load", {0x48, 0xc7, 0xc0, 0x10, 0x00, 0x00, 0x00, 0x48, 0x8b, 0x18}},
         {"store", {0x48, 0xc7, 0xc0, 0x18, 0x00, 0x00, 0x00, 0x48, 0x89, 0x18}},
         {"push", {0x31, 0xe4, 0x50}},

@@ -62,8 +62,14 @@ static __attribute__((noinline)) long deep(long n)
 }
 
 static long odd(long n);
-static __attribute__((noinline)) long even(long n) { return n ? odd(n - 1) : 1; }
-static __attribute__((noinline)) long odd(long n) { return n ? even(n - 1) : 0; }
+static __attribute__((noinline)) long even(long n)
+{
+    return n ? odd(n - 1) : 1;
+}
+static __attribute__((noinline)) long odd(long n)
+{
+    return n ? even(n - 1) : 0;
+}
 
 static __attribute__((noinline)) long ack(long m, long n)
 {
@@ -80,12 +86,21 @@ static __attribute__((noinline)) void jumper(int depth, int value)
 }
 
 /* a chain of functions, entered at any place, each with its own call site */
-#define F(n, m) static __attribute__((noinline)) long f##n(long x) { return f##m(x * 3 + n) ^ n; }
-static __attribute__((noinline)) long f0(long x) { return x; }
+#define F(n, m)                                        \
+    static __attribute__((noinline)) long f##n(long x) \
+    {                                                  \
+        return f##m(x * 3 + n) ^ n;                    \
+    }
+static __attribute__((noinline)) long f0(long x)
+{
+    return x;
+}
+/* clang-format off */
 F(1, 0) F(2, 1) F(3, 2) F(4, 3) F(5, 4) F(6, 5) F(7, 6) F(8, 7) F(9, 8) F(10, 9) F(11, 10) F(12, 11)
 
 int main(void)
 {
+    /* clang-format on */
     long sum = 0;
     for (long i = 0; i < 3000; i++) {
         CHECK(calls_skipper() == 11);

@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(cond)                                                                              \
-    do {                                                                                         \
-        if (!(cond)) {                                                                           \
-            printf("GUEST-FAILED %s:%d: %s (errno %d)\n", __FILE__, __LINE__, #cond, errno);     \
-            fflush(stdout);                                                                      \
-            _Exit(99);                                                                           \
-        }                                                                                        \
+#define CHECK(cond)                                                                          \
+    do {                                                                                     \
+        if (!(cond)) {                                                                       \
+            printf("GUEST-FAILED %s:%d: %s (errno %d)\n", __FILE__, __LINE__, #cond, errno); \
+            fflush(stdout);                                                                  \
+            _Exit(99);                                                                       \
+        }                                                                                    \
     } while (0)
 
 /* Hash of n bytes, chained through h (start with 0). */

@@ -41,7 +41,7 @@ enum { RUNS = 6, BUFFER = 8192, MIDDLE = 4096, HASHED = 1024, XSAVE_MAX = 4096 }
 __attribute__((aligned(4096))) unsigned char insn_buffer[BUFFER + 4096];
 
 struct state {
-    uint64_t gpr[16];   /* in encoding order; [4] is not used */
+    uint64_t gpr[16]; /* in encoding order; [4] is not used */
     uint64_t flags;
 };
 struct state insn_in, insn_out;
@@ -86,7 +86,7 @@ __asm__(".text\n"
 struct part {
     unsigned offset, size;
 };
-static struct part parts[16];   /* of the XSAVE area, by component */
+static struct part parts[16]; /* of the XSAVE area, by component */
 
 static void read_cpuid(void)
 {
@@ -111,14 +111,10 @@ static uint32_t random_lane(uint64_t *rng)
     uint32_t w = (uint32_t)(r >> 32);
     switch (r & 7) {
     case 0:
-    case 1:
-        return w;
-    case 2:
-        return w & 0x3f;
-    case 3:
-        return special[w % 12];
-    case 4:
-        return 0x40000000 | (w & 0xbfffffff & ~0x3f000000u);
+    case 1: return w;
+    case 2: return w & 0x3f;
+    case 3: return special[w % 12];
+    case 4: return 0x40000000 | (w & 0xbfffffff & ~0x3f000000u);
     default: {
         float f = (float)(int32_t)w / 16777216.0f;
         memcpy(&w, &f, 4);
@@ -131,16 +127,11 @@ static uint64_t random_gpr(uint64_t *rng)
 {
     uint64_t r = rng_next(rng), v = rng_next(rng);
     switch (r & 7) {
-    case 0:
-        return v & 0xff;
-    case 1:
-        return (uint64_t)(int64_t)(int8_t)v;
-    case 2:
-        return 1ull << (v & 63);
-    case 3:
-        return v & 0xffffffff;
-    default:
-        return v;
+    case 0: return v & 0xff;
+    case 1: return (uint64_t)(int64_t)(int8_t)v;
+    case 2: return 1ull << (v & 63);
+    case 3: return v & 0xffffffff;
+    default: return v;
     }
 }
 
@@ -225,7 +216,7 @@ static void prepare(const struct insn_case *k, uint64_t *rng)
     if (k->edge) {
         insn_in.gpr[7] = (uintptr_t)insn_buffer + BUFFER - 16;
     }
-    insn_in.flags = 2 | (rng_next(rng) & 0x8d5);    /* OF SF ZF AF PF CF */
+    insn_in.flags = 2 | (rng_next(rng) & 0x8d5); /* OF SF ZF AF PF CF */
     random_vectors(rng, k);
     insn_code = k->code;
 }
@@ -288,8 +279,7 @@ static void print_state(int run, int signo)
         hex(label, insn_xout + parts[7].offset + 64 * i, parts[7].size ? 64 : 0);
     }
     hex("k7..k0 ", insn_xout + parts[5].offset, (int)parts[5].size);
-    printf("  literal %016llx buffer %016llx\n",
-           (unsigned long long)hash_bytes(0, literal, 256),
+    printf("  literal %016llx buffer %016llx\n", (unsigned long long)hash_bytes(0, literal, 256),
            (unsigned long long)hash_bytes(0, insn_buffer + MIDDLE - HASHED, 2 * HASHED));
 }
 

@@ -29,15 +29,22 @@ int main(int argc, char **argv)
     for (; av->a_type != AT_NULL; av++) {
         unsigned long v = av->a_un.a_val;
         switch (av->a_type) {
-        case 27: case 28: /* AT_RSEQ_*: mtvg does not give them, as its rseq(2) is ENOSYS */
-            break;
-        case AT_PAGESZ: case AT_HWCAP: case AT_HWCAP2: case AT_CLKTCK: case AT_PHENT: case AT_PHNUM:
-        case AT_FLAGS: case AT_UID: case AT_EUID: case AT_GID: case AT_EGID: case AT_SECURE:
-        case AT_MINSIGSTKSZ:
-            printf("aux %lu = %#lx\n", (unsigned long)av->a_type, v);
-            break;
-        default:
-            printf("aux %lu\n", (unsigned long)av->a_type);
+        case 27:
+        case 28: /* AT_RSEQ_*: mtvg does not give them, as its rseq(2) is ENOSYS */ break;
+        case AT_PAGESZ:
+        case AT_HWCAP:
+        case AT_HWCAP2:
+        case AT_CLKTCK:
+        case AT_PHENT:
+        case AT_PHNUM:
+        case AT_FLAGS:
+        case AT_UID:
+        case AT_EUID:
+        case AT_GID:
+        case AT_EGID:
+        case AT_SECURE:
+        case AT_MINSIGSTKSZ: printf("aux %lu = %#lx\n", (unsigned long)av->a_type, v); break;
+        default: printf("aux %lu\n", (unsigned long)av->a_type);
         }
     }
     CHECK(getauxval(AT_ENTRY) == (unsigned long)_start);

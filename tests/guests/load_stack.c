@@ -31,7 +31,7 @@ int main(void)
         CHECK(far[i] == 0);
         far[i] = 1;
     }
-    far[0] = 2;     /* the farthest first would do as well */
+    far[0] = 2; /* the farthest first would do as well */
     struct rlimit limit;
     CHECK(!getrlimit(RLIMIT_STACK, &limit));
     printf("soft limit %lu\n", (unsigned long)limit.rlim_cur);

@@ -9,7 +9,10 @@
 static void *thread(void *arg)
 {
     uint64_t rng = (uintptr_t)arg * 77 + 1;
-    struct { unsigned char *at; size_t size; } held[32] = {{0}};
+    struct {
+        unsigned char *at;
+        size_t size;
+    } held[32] = {{0}};
     unsigned char mark = (unsigned char)(uintptr_t)arg;
     for (int i = 0; i < 3000; i++) {
         unsigned k = rng_next(&rng) % 32;

@@ -12,7 +12,7 @@
 
 int main(int argc, char **argv)
 {
-    if (argc == 2) {            /* by the #! line: path of the script */
+    if (argc == 2) { /* by the #! line: path of the script */
         printf("as interpreter of %s\n", argv[1]);
         return 7;
     }

@@ -128,8 +128,8 @@ static void spawns(void)
     show("spawned", pid);
     printf("missing: %d\n", posix_spawn(&pid, "/nonexistent", NULL, NULL, argv, environ) == ENOENT);
     printf("directory: %d\n", posix_spawn(&pid, "/tmp", NULL, NULL, argv, environ) == EACCES);
-    printf("not found: %d\n", posix_spawnp(&pid, "no-such-program-x", NULL, NULL, argv, environ) ==
-           ENOENT);
+    printf("not found: %d\n",
+           posix_spawnp(&pid, "no-such-program-x", NULL, NULL, argv, environ) == ENOENT);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, "out", O_WRONLY | O_CREAT | O_TRUNC, 0600);

@@ -42,15 +42,36 @@ static uint32_t compile(unsigned char *p, int n, uint64_t *rng, uint32_t x)
 {
     uint32_t v = x;
     *p++ = 0x89;
-    *p++ = 0xf8;                /* mov %edi, %eax */
+    *p++ = 0xf8; /* mov %edi, %eax */
     for (int i = 0; i < n; i++) {
         uint32_t k = (uint32_t)rng_next(rng);
         switch (rng_next(rng) % 5) {
-        case 0: *p++ = 0x05; memcpy(p, &k, 4); p += 4; v += k; break;
-        case 1: *p++ = 0x35; memcpy(p, &k, 4); p += 4; v ^= k; break;
-        case 2: *p++ = 0x69; *p++ = 0xc0; memcpy(p, &k, 4); p += 4; v *= k; break;
-        case 3: *p++ = 0xc1; *p++ = 0xc0; *p++ = k & 31; v = k & 31 ? v << (k & 31) | v >> (32 - (k & 31)) : v; break;
-        default:                /* test $1,%al; jz over; not %eax */
+        case 0:
+            *p++ = 0x05;
+            memcpy(p, &k, 4);
+            p += 4;
+            v += k;
+            break;
+        case 1:
+            *p++ = 0x35;
+            memcpy(p, &k, 4);
+            p += 4;
+            v ^= k;
+            break;
+        case 2:
+            *p++ = 0x69;
+            *p++ = 0xc0;
+            memcpy(p, &k, 4);
+            p += 4;
+            v *= k;
+            break;
+        case 3:
+            *p++ = 0xc1;
+            *p++ = 0xc0;
+            *p++ = k & 31;
+            v = k & 31 ? v << (k & 31) | v >> (32 - (k & 31)) : v;
+            break;
+        default: /* test $1,%al; jz over; not %eax */
             memcpy(p, "\xa8\x01\x74\x02\xf7\xd0", 6);
             p += 6;
             v = v & 1 ? ~v : v;

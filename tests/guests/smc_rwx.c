@@ -64,8 +64,8 @@ static void rewrite_in_place(void)
 
 static void toggle(void)
 {
-    unsigned char *p = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                            -1, 0);
+    unsigned char *p = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                            0);
     for (int i = 0; i < 1000; i++) {
         CHECK(!mprotect(p, 4 * PAGE, PROT_READ | PROT_WRITE));
         for (int k = 0; k < 4; k++) {
@@ -193,16 +193,17 @@ static void next_instruction(void)
     unsigned char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     /* movb %dil, imm byte of the next instruction; mov $0, %eax; ret */
-    static const unsigned char code[] = {0x40, 0x88, 0x3d, 0x01, 0, 0, 0, /* mov %dil, 1(%rip) */
-                                         0xb8, 0, 0, 0, 0, 0xc3};
+    static const unsigned char code[] = {0x40, 0x88, 0x3d, 0x01, 0, 0,   0, /* mov %dil, 1(%rip) */
+                                         0xb8, 0,    0,    0,    0, 0xc3};
     memcpy(p, code, sizeof code);
     for (int i = 0; i < 2000; i++) {
         CHECK(((int (*)(int))p)(i & 255) == (i & 255));
     }
     /* a loop that counts by rewriting its own increment:
      * mov $10,%ecx; xor %eax,%eax; 1: add $1,%eax (imm8); incb imm8; dec %ecx; jnz 1b; ret */
-    static const unsigned char loop[] = {0xb9, 10, 0, 0, 0, 0x31, 0xc0, 0x83, 0xc0, 1, 0xfe, 0x05,
-                                         0xf9, 0xff, 0xff, 0xff, 0xff, 0xc9, 0x75, 0xf3, 0xc3};
+    static const unsigned char loop[] = {0xb9, 10,   0,    0,    0,    0x31, 0xc0,
+                                         0x83, 0xc0, 1,    0xfe, 0x05, 0xf9, 0xff,
+                                         0xff, 0xff, 0xff, 0xc9, 0x75, 0xf3, 0xc3};
     for (int i = 0; i < 50; i++) {
         memcpy(p + 128, loop, sizeof loop);
         CHECK(run(p + 128) == 55);

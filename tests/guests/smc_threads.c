@@ -36,8 +36,8 @@ static void *churn(void *arg)
     /* a neighbour that maps, writes, runs and unmaps code all the time */
     long id = (long)arg;
     for (int i = 0; i < 400; i++) {
-        unsigned char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        unsigned char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                                -1, 0);
         for (int k = 0; k < 20; k++) {
             int value = i * 100 + k + (int)id * 1000000;
             p[k * 64] = 0xb8;

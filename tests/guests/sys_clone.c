@@ -47,7 +47,8 @@ static void errors(void)
     CHECK(clone3(&longer.a, 63) == -1 && errno == EINVAL);
     CHECK(clone3(&longer.a, 4097) == -1 && errno == E2BIG);
     CHECK(clone3(&longer.a, sizeof(longer)) == -1 && errno == E2BIG);
-#define REFUSE(...) refuse(#__VA_ARGS__, (struct clone_args){__VA_ARGS__}, sizeof(struct clone_args))
+#define REFUSE(...) \
+    refuse(#__VA_ARGS__, (struct clone_args){__VA_ARGS__}, sizeof(struct clone_args))
     REFUSE(.flags = CLONE_DETACHED);
     REFUSE(.flags = 17);
     REFUSE(.flags = 1ull << 40);
@@ -88,7 +89,8 @@ static void forms(void)
     }
     printf("fork: %d\n", finish(pid, 0));
 
-    pid = syscall(SYS_clone, SIGCHLD | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID, 0, &ptid, &ctid, 0);
+    pid = syscall(SYS_clone, SIGCHLD | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID, 0, &ptid, &ctid,
+                  0);
     if (pid == 0) {
         _exit(ctid == getpid() && ctid == syscall(SYS_gettid) ? 2 : 99);
     }

@@ -65,18 +65,18 @@ static int finish(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-#define IN_CHILD(what)                              \
-    do {                                            \
-        printf("%s\n", #what);                      \
-        fflush(stdout);                             \
-        pid_t pid_ = fork();                        \
-        if (pid_ == 0) {                            \
-            what;                                   \
-            printf("  failed: errno %d\n", errno);  \
-            fflush(stdout);                         \
-            _exit(1);                               \
-        }                                           \
-        printf("  status %d\n", finish(pid_));      \
+#define IN_CHILD(what)                             \
+    do {                                           \
+        printf("%s\n", #what);                     \
+        fflush(stdout);                            \
+        pid_t pid_ = fork();                       \
+        if (pid_ == 0) {                           \
+            what;                                  \
+            printf("  failed: errno %d\n", errno); \
+            fflush(stdout);                        \
+            _exit(1);                              \
+        }                                          \
+        printf("  status %d\n", finish(pid_));     \
     } while (0)
 
 static void on_hup(int sig)
@@ -214,8 +214,9 @@ int main(int argc, char **argv, char **envp)
     unsetenv("GUEST_E");
     printf("system: %d\n", WEXITSTATUS(system("exit 3")));
 
-    for (const char *const *f = (const char *const[]){"plain", "text", "empty", "badinterp", "-link",
-                                                      "script", "script2", NULL}; *f; f++) {
+    for (const char *const *f = (const char *const[]){"plain", "text", "empty", "badinterp",
+                                                      "-link", "script", "script2", NULL};
+         *f; f++) {
         unlink(*f);
     }
     CHECK(chdir("/") == 0 && rmdir(dir) == 0);

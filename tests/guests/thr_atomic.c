@@ -13,7 +13,7 @@ static _Alignas(64) char split_line[128];
 
 static void *adder(void *arg)
 {
-    long *split = (long *)(split_line + 60);    /* over a cache line's end */
+    long *split = (long *)(split_line + 60); /* over a cache line's end */
     for (int i = 0; i < 20000; i++) {
         atomic_fetch_add(&counters[0], 1);
         long v = atomic_load(&counters[1]);

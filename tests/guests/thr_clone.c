@@ -72,22 +72,24 @@ int main(void)
     for (int i = 0; i < 200; i++) {
         child_tid = -1;
         fs_word = 0;
-        long tid = raw_clone(thread, stack + STACK, &parent_tid, &child_tid,
-                             (void *)tls_block, body);
+        long tid = raw_clone(thread, stack + STACK, &parent_tid, &child_tid, (void *)tls_block,
+                             body);
         CHECK(tid > 0 && parent_tid == tid);
         futex_wait_zero(&child_tid);
         CHECK(child_saw == tid && fs_word == 0x1234567890);
     }
     puts("clone thread");
     for (int i = 0; i < 50; i++) {
-        struct clone_args args = {.flags = (uint64_t)thread, .child_tid = (uintptr_t)&child_tid,
+        struct clone_args args = {.flags = (uint64_t)thread,
+                                  .child_tid = (uintptr_t)&child_tid,
                                   .parent_tid = (uintptr_t)&parent_tid,
-                                  .stack = (uintptr_t)stack, .stack_size = STACK,
+                                  .stack = (uintptr_t)stack,
+                                  .stack_size = STACK,
                                   .tls = (uintptr_t)tls_block};
         child_tid = -1;
         long tid = raw_clone3(&args, sizeof args, body);
         if (tid < 0) {
-            printf("clone3 %ld\n", tid);    /* ENOSYS would be honest; it shows in the diff */
+            printf("clone3 %ld\n", tid); /* ENOSYS would be honest; it shows in the diff */
             break;
         }
         CHECK(parent_tid == tid);
@@ -116,8 +118,8 @@ int main(void)
     printf("as fork: status %#x\n", status);
     /* pidfd */
     int pidfd = -1;
-    struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd,
-                              .exit_signal = SIGCHLD};
+    struct clone_args args = {
+        .flags = CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd, .exit_signal = SIGCHLD};
     pid = syscall(SYS_clone3, &args, sizeof args);
     if (pid == 0) {
         _exit(6);

@@ -10,9 +10,18 @@
 
 static _Atomic int prepares, parents, children, stop;
 
-static void prepare(void) { prepares++; }
-static void parent(void) { parents++; }
-static void child(void) { children++; }
+static void prepare(void)
+{
+    prepares++;
+}
+static void parent(void)
+{
+    parents++;
+}
+static void child(void)
+{
+    children++;
+}
 
 static void *busy(void *arg)
 {

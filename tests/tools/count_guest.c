@@ -16,7 +16,10 @@ typedef uint64_t u64;
 static long call3(long nr, long a, long b, long c, long d)
 {
     register long r10 __asm__("r10") = d;
-    __asm__ volatile("syscall" : "+a"(nr) : "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "+a"(nr)
+                     : "D"(a), "S"(b), "d"(c), "r"(r10)
+                     : "rcx", "r11", "memory");
     return nr;
 }
 
@@ -30,11 +33,11 @@ struct action {
 /* Leaves 16 bytes at the interrupted rip's end: rip += rdx of the frame (0 if nothing is wanted). */
 __asm__(".text\n"
         "skip_handler:\n"
-        "    mov 0xa0(%rdx), %rax\n"  /* uc_mcontext.rip is at 0xa8, rsp 0xa0 */
+        "    mov 0xa0(%rdx), %rax\n" /* uc_mcontext.rip is at 0xa8, rsp 0xa0 */
         "    mov 0xa8(%rdx), %rax\n"
         "    add skip(%rip), %rax\n"
         "    mov %rax, 0xa8(%rdx)\n"
-        "    movq $0, 0x98(%rdx)\n"   /* rcx */
+        "    movq $0, 0x98(%rdx)\n" /* rcx */
         "    ret\n"
         "count_handler:\n"
         "    incq signals(%rip)\n"
@@ -48,7 +51,8 @@ static char area[8192] __attribute__((aligned(4096))), other[8192];
 
 static void on(int sig, void (*handler)(void))
 {
-    struct action a = {(void *)handler, 0x4000004 | 0x40000000, (void *)restorer, 0}; /* SA_NODEFER */
+    struct action a = {(void *)handler, 0x4000004 | 0x40000000, (void *)restorer,
+                       0}; /* SA_NODEFER */
     call3(__NR_rt_sigaction, sig, (long)&a, 0, 8);
 }
 
@@ -90,16 +94,18 @@ static void operands(void)
 {
     static u64 m[8];
     __asm__ volatile("mov $77, %edx");
-    __asm__ volatile("pushq %0; popq %0; xchg %%rax, %0; lock cmpxchg %%rcx, %0; lock xadd %%rcx, %0\n"
-                     "addq $1, %0; notq %0; bts %%rdx, %0; btq $3, %0; lea %0, %%rsi; nopl %0\n"
-                     "pushfq; popfq; movups %0, %%xmm0; movups %%xmm0, %0; prefetcht0 %0"
-                     : "+m"(m[0])
-                     :
-                     : "rax", "rcx", "rdx", "rsi", "memory", "cc", "xmm0");
-    __asm__ volatile("push %%rbp; mov %%rsp, %%rbp; enter $16, $2; leave; mov %%rbp, %%rsp; pop %%rbp"
-                     :
-                     :
-                     : "memory");
+    __asm__ volatile(
+        "pushq %0; popq %0; xchg %%rax, %0; lock cmpxchg %%rcx, %0; lock xadd %%rcx, %0\n"
+        "addq $1, %0; notq %0; bts %%rdx, %0; btq $3, %0; lea %0, %%rsi; nopl %0\n"
+        "pushfq; popfq; movups %0, %%xmm0; movups %%xmm0, %0; prefetcht0 %0"
+        : "+m"(m[0])
+        :
+        : "rax", "rcx", "rdx", "rsi", "memory", "cc", "xmm0");
+    __asm__ volatile(
+        "push %%rbp; mov %%rsp, %%rbp; enter $16, $2; leave; mov %%rbp, %%rsp; pop %%rbp"
+        :
+        :
+        : "memory");
 }
 
 static long depth(long n)
@@ -112,11 +118,12 @@ static long depth(long n)
 static void live(void)
 {
     for (long i = 0; i < 50; i++) {
-        __asm__ volatile("cmp $25, %0; mov %1, %%rax; jl 1f; mov %%rax, %1; 1: setl %%al; jg 2f; nop\n"
-                         "2: adc $0, %%rdx; ja 3f; nop; 3:"
-                         : "+r"(i)
-                         : "m"(area[0])
-                         : "rax", "rdx", "cc", "memory");
+        __asm__ volatile(
+            "cmp $25, %0; mov %1, %%rax; jl 1f; mov %%rax, %1; 1: setl %%al; jg 2f; nop\n"
+            "2: adc $0, %%rdx; ja 3f; nop; 3:"
+            : "+r"(i)
+            : "m"(area[0])
+            : "rax", "rdx", "cc", "memory");
     }
 }
 
@@ -148,7 +155,10 @@ static void faults(void)
     }
     call3(__NR_mprotect, (long)page_end, 4096, 0, 0);
     n = 100, d = page_end - 40, s = other;
-    __asm__ volatile("inc %%eax; rep movsb; inc %%eax" : "+D"(d), "+S"(s), "+c"(n) : : "rax", "memory");
+    __asm__ volatile("inc %%eax; rep movsb; inc %%eax"
+                     : "+D"(d), "+S"(s), "+c"(n)
+                     :
+                     : "rax", "memory");
     n = 100, d = page_end - 40;
     __asm__ volatile("repne scasb; inc %%eax" : "+D"(d), "+c"(n) : "a"(77) : "memory", "cc");
     call3(__NR_mprotect, (long)page_end, 4096, 3, 0);
@@ -159,7 +169,7 @@ static void calls(void)
     on(10, count_handler);
     for (int i = 0; i < 10; i++) {
         long pid = call3(__NR_getpid, 0, 0, 0, 0);
-        call3(__NR_write, 1, 8, 4, 0);          /* EFAULT or EBADF */
+        call3(__NR_write, 1, 8, 4, 0); /* EFAULT or EBADF */
         call3(__NR_kill, pid, 10, 0, 0);
         call3(__NR_sched_yield, 0, 0, 0, 0);
     }
@@ -171,18 +181,23 @@ static void segments(void)
     call3(__NR_arch_prctl, ARCH_SET_FS, (long)block, 0, 0);
     call3(__NR_arch_prctl, ARCH_SET_GS, (long)block, 0, 0);
     for (int i = 0; i < 5; i++) {
-        __asm__ volatile("mov %%fs:8, %%rax; mov %%gs:16, %%rcx; incq %%gs:0; mov %%rax, %%fs:0; nop"
-                         :
-                         :
-                         : "rax", "rcx", "memory", "cc");
+        __asm__ volatile(
+            "mov %%fs:8, %%rax; mov %%gs:16, %%rcx; incq %%gs:0; mov %%rax, %%fs:0; nop"
+            :
+            :
+            : "rax", "rcx", "memory", "cc");
     }
-    __asm__ volatile("push $0x33; lea 1f(%%rip), %%rax; push %%rax; lretq; 1: nop" : : : "rax", "memory");
+    __asm__ volatile("push $0x33; lea 1f(%%rip), %%rax; push %%rax; lretq; 1: nop"
+                     :
+                     :
+                     : "rax", "memory");
 }
 
 /* Code that is written while it runs. */
 static void changing(void)
 {
-    static unsigned char code[64] __attribute__((aligned(4096))) = {0xb8, 1, 0, 0, 0, 0xff, 0xc0, 0xc3};
+    static unsigned char code[64]
+        __attribute__((aligned(4096))) = {0xb8, 1, 0, 0, 0, 0xff, 0xc0, 0xc3};
     call3(__NR_mprotect, (long)code & -4096, 4096, 7, 0);
     for (int i = 0; i < 30; i++) {
         code[1] = (unsigned char)i;
