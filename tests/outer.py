@@ -27,8 +27,8 @@ QUICK = [("helgrind", "thr_link"), ("helgrind", "thr_sync"), ("helgrind", "thr_c
          ("memcheck", "thr_link"), ("drd", "load_hello")]
 FULL = [(tool, guest) for tool in ("helgrind", "memcheck")
         for guest in ("thr_link", "thr_sync", "thr_cancel", "thr_exit_main", "thr_exit_other",
-                      "thr_fork", "smc_threads", "sig_storm", "sig_threads",
-                      "flow_exceptions")] + [("drd", "thr_link")]
+                      "thr_fork", "smc_threads", "sig_regs", "sig_storm", "sig_threads",
+                      "flow_exceptions")] + [("drd", "thr_link"), ("drd", "thr_sync")]
 NESTED = ("thr_sync", "thr_storm", "thr_cancel", "sig_storm", "sig_threads", "smc_threads", "thr_fork")
 PROGRAMS = ("pigz -p4 -c {data}", "xz -T2 --block-size=200000 -1 -c {data}",
             "python3 -c 'import threading as t; n=[t.Thread(target=print,args=(7,)) for _ in range(8)];"
@@ -92,7 +92,7 @@ class Outer:
                "no summary" if errors is None else f"{errors} errors" if errors else "")
         self.result(not why, what, why, begun)
         if why:
-            print(err.decode(errors="replace")[:8000])
+            sys.stdout.write(err.decode(errors="replace")[:8000])
 
     def valgrind(self, tool, mtvg):
         return (["valgrind", f"--tool={tool}"] + outer_flags() +

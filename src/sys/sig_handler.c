@@ -39,9 +39,7 @@ typedef struct KernelSigaction {
     SigMask mask;
 } KernelSigaction;
 
-/* sys_window.S */
-void sig_host_restorer(void);
-void sig_entry_valgrind(void);
+void sig_host_restorer(void); /* sys_window.S */
 
 /* Proof that a signal 64 is a kick. Written once, before there is a second thread. */
 static u64 kick_secret;
@@ -280,7 +278,8 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
         }
     }
     if (t->pending.full) {
-        if (open) {
+        /* Valgrind ignores the mask in a frame: a signal put back would come again at once. */
+        if (open || mt_under_valgrind) {
             sig_defer_add_sig(info);
         } else {
             sig_host_requeue(info);
@@ -308,26 +307,12 @@ static void host_handler(int sig, siginfo_t *info, void *context)
     }
 }
 
-/* From sig_entry_valgrind (sys_window.S): has the frame been changed? */
-u32 sig_handler_valgrind(int sig, siginfo_t *info, void *context);
-u32 sig_handler_valgrind(int sig, siginfo_t *info, void *context)
-{
-    ucontext_t *uc = context;
-    u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
-    SigMask old, now;
-
-    memcpy(&old, &uc->uc_sigmask, sizeof(old));
-    host_handler(sig, info, context);
-    memcpy(&now, &uc->uc_sigmask, sizeof(now));
-    return now != old || (u64)uc->uc_mcontext.gregs[REG_RIP] != pc;
-}
-
 /* ---- installing ---- */
 
 void sig_handler_install(int sig, const GuestSigaction *act)
 {
     KernelSigaction k = {
-        .handler = mt_under_valgrind ? (void *)sig_entry_valgrind : (void *)host_handler,
+        .handler = (void *)host_handler,
         .flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG | (act->flags & HOST_SA_FLAGS_OF_GUEST),
         .restorer = sig_host_restorer,
         .mask = SIG_MASK_ALL,

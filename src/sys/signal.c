@@ -160,7 +160,6 @@ int signal_thread_init(Thread *t)
     if (!t->is_main) {
         take_back_setxid(t);
     }
-    MT_VG((void)VALGRIND_STACK_REGISTER(ss.ss_sp, (u8 *)ss.ss_sp + HOST_ALTSTACK_SIZE - 1));
     t->host_altstack = base;
     t->altstack = (GuestAltStack){.flags = SS_DISABLE};
     return 0;
