@@ -49,7 +49,7 @@ typedef struct Cache {
 
 extern Cache mt_cache;
 
-/* Code space that is being written: from reserve to commit or abort. */
+/* Code space that is being written: from reserve to commit (or not: what is not committed stays free). */
 typedef struct CodeSpace {
     CacheOff hot, hot_end;   /* room for the block */
     CacheOff cold, cold_end; /* room for its stubs; moves up as they are taken */

@@ -60,10 +60,7 @@ typedef struct Thread {
     int exit_code;
     bool in_syscall; /* rip is behind a system call that has just been done */
     i64 syscall_nr;
-    bool slow_call; /* the next system call is not for the fast path (mt_all_slow) */
-    void *tool_data;
-    void *syscall_restart;
-    pid_t vfork_parent_tid;
+    bool slow_call;            /* the next system call is not for the fast path (mt_all_slow) */
     bool is_vfork_child;       /* runs in the parent's memory until exec or exit */
     struct SigTable *sigtable; /* NULL: the process's; a vfork child has its own (signal.c) */
 
