@@ -5,15 +5,18 @@
     tests/tool_probe.py --build BUILD/tests
 
 Events: each line that the guest prints must be found in the tool's lines, in this order.
-Keys: every superblock has three versions and is always entered by the right one."""
+Keys: every superblock has three versions and is always entered by the right one.
+Code: random code before and behind instructions computes what it should, and the guest goes on as ever."""
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODES = ([], ["--chaining=no"], ["--max-insns=1"], ["--parallel=no"],
+         ["--code-cache-size=1M"],
          ["--stress=flush,regs,preempt,world", "--stress-seed=1"])
 
 
@@ -51,6 +54,15 @@ def check_keys(keys, guest, mode):
     return told if set(told) != {"probe: keys entries 1 asked 1 wrong 0 0 0"} else []
 
 
+def check_code(tool, guest, mode):
+    native, done = run(guest), run([tool, *mode, *guest])
+    if done.returncode != native.returncode or done.stdout != native.stdout:
+        return ["exit status %d" % done.returncode, *done.stderr.splitlines()[-5:]]
+    told = [line for line in done.stderr.splitlines() if line.startswith("probe: ")]
+    bad = [line for line in told if not re.search(" wrong 0 loads 0 .* rsp 0 ", line)]
+    return bad if told else ["the tool has said nothing"]
+
+
 def report(lines, what, mode):
     print("%s %s %s" % ("fail" if lines else "pass", what, " ".join(mode)))
     for line in lines:
@@ -72,6 +84,10 @@ def main():
             for program in ([sorting], ["/bin/sh", "-c", "echo a | sort"]):
                 failed += report(check_keys(os.path.join(args.build, "mtvg_keys"), program, mode),
                                  "keys " + os.path.basename(program[0]), mode)
+                for tool in ("code", "codelax"):
+                    failed += report(check_code(os.path.join(args.build, "mtvg_" + tool), program,
+                                                mode),
+                                     tool + " " + os.path.basename(program[0]), mode)
     return 1 if failed else 0
 
 

@@ -91,9 +91,18 @@ const MtvgInsn *mtvg_sb_insn(const MtvgSb *sb, u32 i);
 int mtvg_sb_mems(const MtvgSb *sb, u32 i, MtvgMem out[MTVG_MAX_MEMS]);
 
 /* Which registers and flags are live before instruction i (i == n: all). What is dead will be written
- * before anything, an exit and a signal handler included, can look at it. */
+ * before anything, an exit and a signal handler included, can look at it; with lax_dead handlers of
+ * faults excluded. */
 u16 mtvg_sb_live_gprs(const MtvgSb *sb, u32 i);
 u8 mtvg_sb_live_flags(const MtvgSb *sb, u32 i);
+
+/* What instruction i does to the stack pointer. */
+typedef enum MtvgSpMove {
+    MTVG_SP_SAME,
+    MTVG_SP_ADD, /* adds *delta, always the same; an instruction that faults adds nothing */
+    MTVG_SP_ANY, /* sets it to anything: mov, leave, and, xchg, far branches... */
+} MtvgSpMove;
+MtvgSpMove mtvg_sb_sp(const MtvgSb *sb, u32 i, i64 *delta);
 
 /* For a tool with block_key: where the superblock is left at instruction i (a conditional branch that is
  * taken, or the last instruction), or, i == n, behind the last one, the guest goes on with this version
@@ -137,13 +146,30 @@ typedef struct MtvgCall {
     const MtvgMem *mems; /* its accesses */
     const u64 *gpr;      /* 16, hardware numbering */
     u64 rflags, fs_base, gs_base;
-    u64 arg; /* as given to mtvg_call() */
+    u64 arg;    /* as given to mtvg_call() */
+    u64 old_sp; /* mtvg_on_sp(): the stack pointer before the instruction */
 } MtvgCall;
 
-/* INSIDE. Calls fn before or behind instruction i (behind: MTVG_PLAIN only) each time it is executed.
- * Before means: is about to be; a signal may be delivered in between, and the instruction, with its
- * call, is come back to afterwards. False: impossible here, or too many calls. */
-bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, void (*fn)(const MtvgCall *c), u64 arg);
+/* INSIDE. Calls fn before or behind instruction i each time it is executed. Before means: is about to
+ * be; a signal may be delivered in between, and the instruction, with its call, is come back to
+ * afterwards. Behind: MTVG_PLAIN only, and there may be only one annotation (call or code) behind an
+ * instruction; what has been executed is always followed by it, before any signal is delivered.
+ * False: impossible here, or too many. */
+typedef void (*MtvgFunction)(const MtvgCall *c);
+bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, MtvgFunction fn, u64 arg);
+
+/* Calls fn behind instruction i (MTVG_PLAIN) if that has changed the stack pointer: c->old_sp to
+ * c->gpr[4]. Nothing else may be asked for behind it. For instructions that mtvg_sb_sp() says
+ * MTVG_SP_ANY of; constant moves are cheaper followed by code of the tool's own. */
+bool mtvg_on_sp(MtvgSb *sb, u32 i, MtvgFunction fn, u64 arg);
+
+/* Has the thread gone to another stack, rather than grown or shrunk the one it was on? A hint: no frame
+ * is that large, and a stack that the program has switched to hardly ever so near. */
+#define MTVG_MAX_FRAME (2u << 20)
+static inline bool mtvg_sp_switched(u64 old_sp, u64 sp)
+{
+    return old_sp - sp + MTVG_MAX_FRAME > 2 * MTVG_MAX_FRAME;
+}
 
 /* One real access. */
 typedef struct MtvgAccess {
@@ -157,6 +183,113 @@ typedef struct MtvgAccess {
 #define MTVG_MAX_ACCESSES 64
 int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_ACCESSES]);
 
+/* --- code of the tool's own ------------------------------------------------------------------- */
+
+/* A short piece of straight code before or behind an instruction: computes in temporaries, looks at the
+ * tool's memory and writes it, and goes to a call out of line if it does not like what it sees.
+ *
+ *     MtvgCode *c = mtvg_code(sb, i, MTVG_BEFORE, slow, arg);
+ *     MtvgVal t = mtvg_code_temp(c);
+ *     mtvg_code_operand(c, t, 0);
+ *     mtvg_code_shift(c, MTVG_SHR, t, 3);
+ *     mtvg_code_slow_if_at(c, MTVG_NE, 1, mtvg_at(MTVG_IN_GS, t, 0), 0);
+ *     if (!mtvg_code_ok(c)) ...
+ *
+ * The guest notices nothing: temporaries live in dead registers, or in spilled ones; flags that are
+ * live are left alone, or, if the code can't do without, saved. When control goes to the slow call,
+ * all that is live is the guest's again, and behind the call the rest of the code is not done.
+ * A load or store that faults (a guest's wild address has no shadow) leads to the slow call too;
+ * if there is none, the rest is not done. Code before an instruction may be begun and broken off, to be
+ * begun anew, when a signal comes; code behind one is finished first. */
+typedef struct MtvgCode MtvgCode;
+
+/* A value: a register of the guest (0..15, as it is before or behind the instruction; not to be
+ * changed), or a temporary. */
+typedef u8 MtvgVal;
+#define MTVG_CODE_TEMPS 4
+#define MTVG_NO_VAL 0xff
+
+typedef enum MtvgSpace {
+    MTVG_IN_MEMORY, /* the process's, by its address */
+    MTVG_IN_GS,     /* relative to the tool's GS base (uses_gs) */
+    MTVG_IN_TLS,    /* relative to the thread's TLS: mtvg_tls_offset() of a __thread variable */
+} MtvgSpace;
+
+/* Where something lies: base + index * scale + disp, 64 bits. */
+typedef struct MtvgPlace {
+    u8 space;            /* MtvgSpace */
+    MtvgVal base, index; /* or MTVG_NO_VAL; index is not the guest's rsp */
+    u8 scale;            /* 1, 2, 4, 8 */
+    i32 disp;
+} MtvgPlace;
+
+static inline MtvgPlace mtvg_at(MtvgSpace space, MtvgVal base, i32 disp)
+{
+    return (MtvgPlace){(u8)space, base, MTVG_NO_VAL, 1, disp};
+}
+
+/* The place of memory operand k of instruction i (mtvg_sb_mems) in a space of the tool's, at
+ * operand + disp: no address need be computed to look at a shadow at a constant displacement. False: it
+ * can't be named so (segments, RIP-relative ones far away, 32-bit addresses, kinds other than
+ * MTVG_MEM_NORMAL and MTVG_MEM_STRING): use mtvg_code_operand(), or a call. */
+bool mtvg_place(const MtvgSb *sb, u32 i, u32 k, MtvgSpace space, i32 disp, MtvgPlace *out);
+
+typedef enum MtvgOp { MTVG_ADD, MTVG_SUB, MTVG_AND, MTVG_OR, MTVG_XOR } MtvgOp;
+typedef enum MtvgShift { MTVG_SHL, MTVG_SHR, MTVG_SAR } MtvgShift;
+typedef enum MtvgCond { /* as the hardware encodes them; B, A: unsigned, L, G: signed */
+                        MTVG_B = 2,
+                        MTVG_AE,
+                        MTVG_EQ,
+                        MTVG_NE,
+                        MTVG_BE,
+                        MTVG_A,
+                        MTVG_L = 12,
+                        MTVG_GE,
+                        MTVG_LE,
+                        MTVG_G,
+} MtvgCond;
+
+/* Begins code for instruction i (behind: as mtvg_call). slow: what control goes to; may be NULL. Pieces
+ * and calls at the same place are done in this order. One is made at a time: the next mtvg_code() or
+ * mtvg_call() ends it. NULL: impossible here, or too many; mtvg_code_*() take NULL, and do nothing. */
+MtvgCode *mtvg_code(MtvgSb *sb, u32 i, MtvgWhen when, MtvgFunction slow, u64 arg);
+/* False: something in it can't be done, or it is too long: there will be no code at all. */
+bool mtvg_code_ok(const MtvgCode *c);
+
+/* A new temporary, its value undefined. */
+MtvgVal mtvg_code_temp(MtvgCode *c);
+/* t = v; t = n; t = the address of memory operand k (MTVG_MEM_NORMAL, MTVG_MEM_STRING) */
+void mtvg_code_mov(MtvgCode *c, MtvgVal t, MtvgVal v);
+void mtvg_code_const(MtvgCode *c, MtvgVal t, u64 n);
+void mtvg_code_operand(MtvgCode *c, MtvgVal t, u32 k);
+/* t = t op v, 64 bits; n is sign-extended, shifts are by 1..63. Add and sub of a constant, shifts, and
+ * with 0xff or 0xffff cost little where flags are live; the others make them be saved. */
+void mtvg_code_op(MtvgCode *c, MtvgOp op, MtvgVal t, MtvgVal v);
+void mtvg_code_op_const(MtvgCode *c, MtvgOp op, MtvgVal t, i32 n);
+void mtvg_code_shift(MtvgCode *c, MtvgShift op, MtvgVal t, u32 n);
+/* size: 1, 2, 4, 8. Loads are zero-extended; of n the low bytes are stored (8: sign-extended). */
+void mtvg_code_load(MtvgCode *c, MtvgVal t, u32 size, MtvgPlace at);
+void mtvg_code_store(MtvgCode *c, u32 size, MtvgPlace at, MtvgVal v);
+void mtvg_code_store_const(MtvgCode *c, u32 size, MtvgPlace at, i32 n);
+/* To the slow call if v, or what lies there, compares with n so (size bytes of each; 8: n is
+ * sign-extended). Comparisons for equality cost little where flags are live. */
+void mtvg_code_slow_if(MtvgCode *c, MtvgCond cond, u32 size, MtvgVal v, i32 n);
+void mtvg_code_slow_if_at(MtvgCode *c, MtvgCond cond, u32 size, MtvgPlace at, i32 n);
+void mtvg_code_slow_if_vals(MtvgCode *c, MtvgCond cond, MtvgVal a, MtvgVal b);
+/* The same, but what comes next is left out, up to mtvg_code_here() with what this returns. */
+u32 mtvg_code_skip_if(MtvgCode *c, MtvgCond cond, u32 size, MtvgVal v, i32 n);
+u32 mtvg_code_skip_if_at(MtvgCode *c, MtvgCond cond, u32 size, MtvgPlace at, i32 n);
+void mtvg_code_here(MtvgCode *c, u32 label);
+
+/* Of a __thread variable of the tool's. */
+static inline i32 mtvg_tls_offset(const void *variable)
+{
+    u64 fs0;
+
+    __asm__("mov %%fs:0, %0" : "=r"(fs0));
+    return (i32)((u64)variable - fs0);
+}
+
 /* --- replaced functions ----------------------------------------------------------------------- */
 
 /* On the thread itself, not INSIDE: the guest has called a replaced function. Its arguments are in
@@ -164,10 +297,16 @@ int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_AC
 typedef u64 (*MtvgReplacement)(struct Thread *t, const u64 *gpr, u64 arg);
 
 /* To be called in init: functions of this name in images whose soname, or file name if there is none,
- * matches the pattern (fnmatch(3)) are not run: fn is called instead. Found by .dynsym and .symtab
- * when the image is mapped executable. IFUNCs are not replaced. The strings must stay. False: too
- * many. */
+ * matches the pattern (fnmatch(3)) are not run: fn is called instead. Found by .dynsym and .symtab,
+ * local symbols included, when the image becomes executable. "name" stands for all versions of it,
+ * "name@VERSION" for that one. An IFUNC's resolver is not run: it is given an address that only stands
+ * for fn, so that functions which share an implementation (memcpy, memmove) stay apart; who calls the
+ * implementation by another name is not caught. If several wishes name one address, the first counts.
+ * The strings must stay. False: too many. */
 bool mtvg_replace(const char *image, const char *symbol, MtvgReplacement fn, u64 arg);
+
+/* The 16 general registers of the calling thread; valid in callbacks on the thread itself. */
+const u64 *mtvg_gprs(struct Thread *t);
 
 /* For a tool with uses_gs: sets the calling thread's GS base, where %gs:... of its code leads. A new
  * thread begins with the base of the one that made it. */
@@ -193,6 +332,11 @@ typedef struct MtvgTool {
      * longer then. Those to its GS, and rare forms of those to FS (strings, 32-bit addresses), are
      * run apart, with another GS base: calls made for these see that one. */
     bool uses_gs;
+    /* Registers and flags that the program will write before it reads them count as dead, and may be
+     * lost, though an instruction in between may fault, whose handler would find other values in
+     * its ucontext. Without this, whatever accesses memory keeps all alive, and code before it has
+     * to spill. */
+    bool lax_dead;
 
     /* Once, after the options have been read, before the guest's first instruction. */
     void (*init)(void);
@@ -206,7 +350,9 @@ typedef struct MtvgTool {
      * Versions other than 0 are reached by indirect branches through the runtime, which is slow, and
      * so are all system calls. */
     u32 (*block_key)(struct Thread *t, u64 pc, u32 key);
-    /* On the thread itself: before its first and after its last instruction. */
+    /* On the thread itself: before its first and after its last instruction. A process made by clone
+     * with CLONE_VM, without CLONE_THREAD and CLONE_VFORK, has both too: they are called in its
+     * parent, in whose memory it runs. A vfork child goes on as its parent's thread. */
     void (*thread_start)(struct Thread *t);
     void (*thread_end)(struct Thread *t);
     /* In a fork's child: the one thread that is left. Its counters begin at zero. */

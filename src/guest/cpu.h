@@ -59,13 +59,16 @@ typedef struct CpuState {
     u64 quantum;           /* sequential mode: blocks left in this quantum */
 
     /* For tools' code (docs/TOOLS.md). */
-    u64 spill[4];               /* registers that an annotation has taken, in ascending order */
+    u64 spill[6];               /* registers that an annotation has taken, in ascending order */
+    u64 spill_flags;            /* the flags: OF as bit 0; SF ZF AF PF CF in ah, as lahf has them */
+    u64 old_sp;                 /* the stack pointer before an instruction (mtvg_on_sp) */
     u64 rep_start;              /* rcx before a rep-prefixed string instruction that is counted */
     u64 edge_pairs;             /* what the last system call instruction counted (counts.h) */
     u64 call_site, call_return; /* of a call to the tool: which, and where the code goes on */
     void (*call_entry)(void);   /* toolcall_entry */
     u32 key;    /* the block version that the guest goes on with (MtvgTool.block_key) */
     u64 resume; /* entering behind a call to the tool: its CallSite, else 0 */
+    u32 copied; /* the block whose code behind an instruction was copied last (recover.c) */
 } CpuState;
 
 #define MT_PEND_SIGNAL 1u /* the thread's pending signal slot is full */

@@ -22,6 +22,7 @@ typedef enum EdgeKind {
     EDGE_REPLACE, /* target: the function that the tool does */
     EDGE_QUANTUM, /* target: the block itself */
     EDGE_STALE,   /* target: the block itself; its guest code has changed */
+    EDGE_AFTER,   /* behind an instruction and the tool's code that follows it: a signal has come */
 } EdgeKind;
 
 /* An exit of a block. Immutable but for the fields marked. */
@@ -35,7 +36,8 @@ typedef struct Edge {
     EdgeRef in_next, in_prev;
     u32 key; /* of the target's version */
     u8 kind;
-    u16 pairs[3]; /* EDGE_SYSCALL: what the instruction counts (counts.h) */
+    u16 pairs
+        [3]; /* what the instruction counts (counts.h); EDGE_AFTER: counts_stop()'s arguments */
 } Edge;
 
 #define MT_BLOCK_PAGES 3

@@ -25,6 +25,7 @@ _Static_assert(MTVG_NCOUNTERS == MT_COUNTERS && MTVG_MAX_MEMS == MT_MAX_MEMOPS, 
 
 void (*mt_instrument)(MtvgSb *sb);
 u32 (*mt_block_key)(struct Thread *t, u64 pc, u32 key);
+bool mt_lax_dead;
 
 bool instr_is_side_exit(const Insn *in)
 {
@@ -128,44 +129,67 @@ static void make_view(MtvgSb *sb, u32 i)
     };
 }
 
-static bool has_call(const MtvgSb *sb, u32 i)
+/* May dead values be lost though the instruction can fault? Not before those that are there to trap, and
+ * those that lead out. */
+static bool is_lax(const MtvgSb *sb, u32 i)
 {
-    for (u32 k = 0; k < sb->ncalls; k++) {
-        if (sb->calls[k].insn == i ||
-            (sb->calls[k].when == MTVG_AFTER && sb->calls[k].insn + 1u == i)) {
-            return true;
-        }
-    }
-    return false;
+    const Insn *in = &sb->insns[i];
+
+    return mt_lax_dead && in->cls == INSN_PLAIN && !(in->flags & INSN_F_OPAQUE) &&
+           ((in->flags & (INSN_F_READS_MEM | INSN_F_WRITES_MEM)) ||
+            !traps_one_byte(in, in->bytes[in->opcode_off]));
 }
 
-/* Backward over the superblock; a call looks at everything. */
-static void find_liveness(MtvgSb *sb)
+/* Backward over the superblock. read: what is read before each instruction besides; or NULL. */
+static void find_liveness(MtvgSb *sb, const u16 *read)
 {
     sb->live_gprs[sb->n] = 0xffff;
     sb->live_flags[sb->n] = MTVG_FL_ALL;
     for (u32 i = sb->n; i-- > 0;) {
         const Insn *in = &sb->insns[i];
 
-        if ((sb->view[i].flags & MTVG_I_FAULTS) || instr_is_side_exit(in) ||
-            (sb->ncalls > 0 && has_call(sb, i))) {
+        if (((sb->view[i].flags & MTVG_I_FAULTS) && !is_lax(sb, i)) || instr_is_side_exit(in)) {
             sb->live_gprs[i] = 0xffff;
             sb->live_flags[i] = MTVG_FL_ALL;
         } else {
             sb->live_gprs[i] = (u16)((sb->live_gprs[i + 1] & ~in->gprs_written) | in->gprs_read);
             sb->live_flags[i] = (u8)((sb->live_flags[i + 1] & ~flags_set(in)) | in->flags_read);
         }
+        if (read != NULL) {
+            sb->live_gprs[i] |= read[i];
+            sb->live_flags[i] |= read[i] == 0xffff ? MTVG_FL_ALL : 0;
+        }
     }
 }
 
-/* Takes back what was asked for an instruction that a private translation will run. */
+/* The same with what the tool's requests read: a call looks at everything, code at what it names. */
+static void find_liveness_of_requests(MtvgSb *sb)
+{
+    u16 read[MT_SB_INSNS + 1] = {0};
+
+    for (u32 k = 0; k < sb->ncalls; k++) {
+        const SbCall *c = &sb->calls[k];
+        u16 what = c->is_code ? c->reads : 0xffff;
+
+        read[c->insn + (c->when == MTVG_AFTER)] |= what;
+        read[c->insn] |= c->is_code ? 0 : what;
+    }
+    find_liveness(sb, read);
+}
+
+/* Takes back what was asked for an instruction that a private translation will run, and code that can't
+ * be made. */
 static void drop_requests(MtvgSb *sb, u32 insn)
 {
     u32 calls = 0, reps = 0;
 
-    sb->own[insn].n = 0;
+    if (insn < sb->n) {
+        sb->own[insn].n = 0;
+    }
     for (u32 i = 0; i < sb->ncalls; i++) {
-        if (sb->calls[i].insn != insn) {
+        const SbCall *c = &sb->calls[i];
+
+        if (c->insn != insn && (!c->is_code || mtvg_code_ok((const MtvgCode *)c))) {
             sb->calls[calls++] = sb->calls[i];
         }
     }
@@ -179,7 +203,7 @@ static void drop_requests(MtvgSb *sb, u32 insn)
 }
 
 void instr_begin(MtvgSb *sb, GuestAddr pc, u32 key, const Insn *insns, const u16 *followed, u32 n,
-                 u32 excluded)
+                 u32 excluded, bool gs_away)
 {
     sb->pc = pc;
     sb->key = key;
@@ -187,7 +211,8 @@ void instr_begin(MtvgSb *sb, GuestAddr pc, u32 key, const Insn *insns, const u16
     sb->followed = followed;
     sb->n = n;
     sb->excluded = excluded;
-    sb->ncalls = sb->nreps = sb->nrecs = 0;
+    sb->gs_away = gs_away;
+    sb->ncalls = sb->nreps = sb->nrecs = sb->nops = sb->ncodes = sb->nafters = sb->cut = 0;
     sb->ended = false;
     sb->seg = (SbSegment){0};
     for (u32 i = 0; i <= n; i++) {
@@ -197,14 +222,14 @@ void instr_begin(MtvgSb *sb, GuestAddr pc, u32 key, const Insn *insns, const u16
     for (u32 i = 0; i < n; i++) {
         make_view(sb, i);
         sb->coded[i] = !followed[i];
+        sb->room[i] = 0;
     }
-    find_liveness(sb);
+    find_liveness(sb, NULL);
     mt_instrument(sb);
-    if (excluded < n) {
-        drop_requests(sb, excluded);
-    }
+    drop_requests(sb, excluded);
+    sb->ncodes = 0; /* counts what is emitted from now on */
     if (sb->ncalls > 0) {
-        find_liveness(sb);
+        find_liveness_of_requests(sb);
         for (u32 i = 0; i < sb->ncalls; i++) {
             sb->coded[sb->calls[i].insn] = 1;
         }
@@ -338,14 +363,59 @@ bool mtvg_count_reps(MtvgSb *sb, u32 i, u32 counter, u32 n)
     return true;
 }
 
-bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, void (*fn)(const MtvgCall *), u64 arg)
+/* What follows an instruction is copied (instr_emit.c), so it counts twice. */
+bool instr_take_room(MtvgSb *sb, SbCall *c, u32 hot, u32 cold)
 {
-    if (i >= sb->n || sb->ncalls == MT_SB_CALLS ||
-        (when == MTVG_AFTER && sb->insns[i].cls != INSN_PLAIN)) {
+    u32 n = hot > cold ? hot : cold;
+
+    n += c->when == MTVG_AFTER ? hot : 0;
+    if (sb->room[c->insn] + n > MT_CALLS_ROOM) {
         return false;
     }
-    sb->calls[sb->ncalls++] = (SbCall){.fn = fn, .arg = arg, .insn = (u8)i, .when = (u8)when};
+    sb->room[c->insn] = (u16)(sb->room[c->insn] + n);
     return true;
+}
+
+SbCall *instr_request(MtvgSb *sb, u32 i, u32 when, u32 hot, u32 cold)
+{
+    SbCall *c = &sb->calls[sb->ncalls];
+
+    if (i >= sb->n || (when == MTVG_AFTER && sb->insns[i].cls != INSN_PLAIN)) {
+        return NULL;
+    }
+    for (u32 k = 0; k < sb->ncalls && when == MTVG_AFTER; k++) {
+        if (sb->calls[k].insn == i && sb->calls[k].when == MTVG_AFTER) {
+            return NULL;
+        }
+    }
+    if (sb->ncalls == MT_SB_CALLS || sb->nops + MT_CODE_OPS > MT_SB_OPS ||
+        sb->ncodes == MT_SB_CODES) {
+        sb->cut = sb->cut == 0 || i < sb->cut ? i : sb->cut; /* 0: too many for one */
+        return NULL;
+    }
+    *c = (SbCall){.sb = sb, .insn = (u8)i, .when = (u8)when, .ops = (u16)sb->nops};
+    if (!instr_take_room(sb, c, hot, cold)) {
+        return NULL;
+    }
+    sb->ncalls++;
+    return c;
+}
+
+bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, MtvgFunction fn, u64 arg)
+{
+    SbCall *c = instr_request(sb, i, when, MT_CALL_BYTES, 0);
+
+    if (c == NULL) {
+        return false;
+    }
+    c->fn = fn;
+    c->arg = arg;
+    return true;
+}
+
+const u64 *mtvg_gprs(struct Thread *t)
+{
+    return mt_cpu.gpr;
 }
 
 void mtvg_set_gs_base(u64 base)

@@ -24,7 +24,8 @@ bool instr_room(const Lower *l)
 {
     return lower_room(l) &&
            l->space.hot_end - cache_off(l->e.x) > 3 * MT_LOWER_MAX + MT_INSTR_ROOM &&
-           l->map.len + 256 < MT_PCMAP_MAX;
+           l->space.cold_end - l->space.cold > 4 * (MT_STUB_BYTES + 9) + MT_INSTR_COLD &&
+           l->map.len + 400 < MT_PCMAP_MAX;
 }
 
 /* --- scratch registers ------------------------------------------------------------------------ */
@@ -72,7 +73,7 @@ static void scratch_give(Lower *l, const Scratch *s)
             k++;
         }
     }
-    pcmap_spills(&l->map, (u32)(l->e.x - s->begin), s->spilled);
+    pcmap_spills(&l->map, (u32)(l->e.x - s->begin), s->spilled, false);
 }
 
 /* lea disp32(%base), %reg */
@@ -271,19 +272,21 @@ static void rep_after(MtvgSb *sb, Lower *l, u32 k)
 
 /* --- calls ------------------------------------------------------------------------------------ */
 
-/* movl $site, call_site; movl $ret, call_return; jmp *call_entry */
-static void emit_call(Lower *l, SbCall *c)
+void instr_emit_call(Emit *e, SbCall *c, u32 ret)
 {
-    Emit *e = &l->e;
-
     emit_fs_store_imm32(e, MT_TP(call_site), 0);
     c->imm = cache_off(e->x) - 4;
-    emit_fs_store_imm32(e, MT_TP(call_return), (u32)(e->x + 12 + 8));
+    emit_fs_store_imm32(e, MT_TP(call_return), ret != 0 ? ret : (u32)(e->x + 12 + 8));
     emit_u8(e, 0x64);
     emit_u8(e, 0xff);
     emit_u8(e, 0x24);
     emit_u8(e, 0x25);
     emit_u32(e, MT_TP(call_entry));
+}
+
+static void emit_call(Lower *l, SbCall *c)
+{
+    instr_emit_call(&l->e, c, 0);
     pcmap_plain(&l->map, 0, 12);
     pcmap_plain(&l->map, 0, 12);
     pcmap_plain(&l->map, 0, 8);
@@ -293,10 +296,51 @@ static void emit_call(Lower *l, SbCall *c)
 static void emit_calls(MtvgSb *sb, Lower *l, u32 i, u32 when)
 {
     for (u32 k = 0; k < sb->ncalls; k++) {
-        if (sb->calls[k].insn == i && sb->calls[k].when == when) {
-            emit_call(l, &sb->calls[k]);
+        SbCall *c = &sb->calls[k];
+
+        if (c->insn == i && c->when == when && c->is_code) {
+            toolcode_emit(sb, l, c);
+        } else if (c->insn == i && c->when == when) {
+            emit_call(l, c);
         }
     }
+}
+
+/* --- what follows an instruction -------------------------------------------------------------- */
+
+static bool has_after(const MtvgSb *sb, u32 i)
+{
+    for (u32 k = 0; k < sb->ncalls; k++) {
+        if (sb->calls[k].insn == i && sb->calls[k].when == MTVG_AFTER) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A signal that arrives in the code [begin, here) behind instruction i must not leave it undone, for the
+ * instruction has been executed: the thread goes on in this copy, which ends with an exit
+ * (recover_finish). */
+static void copy_after(MtvgSb *sb, Lower *l, u32 i, u64 begin)
+{
+    u32 n = (u32)(l->e.x - begin), off = (u32)(begin - cache_exec_addr(l->host));
+    CacheOff at = cache_take_cold(&l->space, n + MT_STUB_BYTES);
+    u8 *to;
+
+    MT_ASSERT(at != 0 && sb->nafters < MT_SB_AFTERS); /* instr_room(); an edge each */
+    to = cache_write_ptr(at);
+    memcpy(to, l->e.w - n, n);
+    for (u32 k = 0; k < sb->nouts; k++) {
+        u8 *field = to + sb->outs[k] - off - 4;
+        u32 rel;
+
+        memcpy(&rel, field, 4);
+        rel += (u32)(begin - cache_exec_addr(at));
+        memcpy(field, &rel, 4);
+    }
+    sb->afters[sb->nafters++] = (AfterRec){(u16)off, (u16)(off + n), at, (u8)l->nedges,
+                                           (u8)(i + 1)};
+    lower_exit_at(l, at + n, EDGE_AFTER, sb->insns[i].pc + sb->insns[i].len);
 }
 
 /* --- in order --------------------------------------------------------------------------------- */
@@ -320,11 +364,16 @@ void instr_before(MtvgSb *sb, Lower *l, u32 i)
 void instr_after(MtvgSb *sb, Lower *l, u32 i)
 {
     u32 k = rep_index(sb, i);
+    u64 begin = l->e.x;
 
     if (k < sb->nreps) {
         rep_after(sb, l, k);
     }
-    emit_calls(sb, l, i, MTVG_AFTER);
+    sb->nouts = 0;
+    if (sb->ncalls > 0 && has_after(sb, i)) {
+        emit_calls(sb, l, i, MTVG_AFTER);
+        copy_after(sb, l, i, begin);
+    }
 }
 
 /* nop, if there must be something to be interrupted at */
@@ -371,6 +420,12 @@ static u32 site_bytes(u32 nmems)
     return (u32)MT_ALIGN_UP(sizeof(CallSite) + nmems * sizeof(MtvgMem), 8);
 }
 
+/* At the end of what the block keeps. */
+static u32 tail_bytes(const MtvgSb *sb)
+{
+    return (u32)(sb->ncodes * sizeof(CodeRec) + sb->nafters * sizeof(AfterRec) + 4);
+}
+
 u32 instr_extra_bytes(const MtvgSb *sb, u32 pcmap_len)
 {
     u32 n = side_bytes(sb);
@@ -381,10 +436,20 @@ u32 instr_extra_bytes(const MtvgSb *sb, u32 pcmap_len)
         /* Edges and the block before them are multiples of 8. */
         n = (u32)MT_ALIGN_UP(pcmap_len + n, 8) - pcmap_len;
         for (u32 i = 0; i < sb->ncalls; i++) {
-            n += site_bytes(call_mems(sb, &sb->calls[i], mems));
+            n += sb->calls[i].imm != 0 ? site_bytes(call_mems(sb, &sb->calls[i], mems)) : 0;
         }
     }
-    return n;
+    return n + tail_bytes(sb);
+}
+
+static void write_tail(const MtvgSb *sb, u8 *p)
+{
+    u16 n[2] = {(u16)sb->ncodes, (u16)sb->nafters};
+
+    memcpy(p, sb->codes, sb->ncodes * sizeof(CodeRec));
+    p += sb->ncodes * sizeof(CodeRec);
+    memcpy(p, sb->afters, sb->nafters * sizeof(AfterRec));
+    memcpy(p + sb->nafters * sizeof(AfterRec), n, 4);
 }
 
 static u8 *write_pairs(u8 *p, const SbCounts *s)
@@ -413,6 +478,18 @@ static u8 *write_side(const MtvgSb *sb, u8 *p)
     return p;
 }
 
+/* A call behind an instruction lies in the copy as well. */
+static void write_copied_site(const MtvgSb *sb, const SbCall *c, u32 ref)
+{
+    for (u32 k = 0; k < sb->nafters; k++) {
+        const AfterRec *a = &sb->afters[k];
+
+        if (a->next == c->insn + 1) {
+            memcpy(cache_write_ptr(a->copy + (a->end - a->begin) - MT_CALL_BYTES + 8), &ref, 4);
+        }
+    }
+}
+
 static void write_site(const MtvgSb *sb, const SbCall *c, const Block *b, CallSite *s)
 {
     const Insn *in = &sb->insns[c->insn];
@@ -430,6 +507,9 @@ static void write_site(const MtvgSb *sb, const SbCall *c, const Block *b, CallSi
                     .flags = sb->view[c->insn].flags};
     s->nmems = (u8)call_mems(sb, c, s->mems);
     memcpy(cache_write_ptr(c->imm), &ref, 4);
+    if (c->when == MTVG_AFTER && c->imm - b->host_start < b->host_size) {
+        write_copied_site(sb, c, ref);
+    }
 }
 
 void instr_write_extra(const MtvgSb *sb, Block *b)
@@ -441,8 +521,17 @@ void instr_write_extra(const MtvgSb *sb, Block *b)
     for (u32 i = 0; i < sb->ncalls; i++) {
         CallSite *s = (CallSite *)end;
 
-        write_site(sb, &sb->calls[i], b, s);
-        end += site_bytes(s->nmems);
+        if (sb->calls[i].imm != 0) {
+            write_site(sb, &sb->calls[i], b, s);
+            end += site_bytes(s->nmems);
+        }
+    }
+    write_tail(sb, side + b->extra - tail_bytes(sb));
+    for (u32 i = 0; i < sb->nafters; i++) {
+        u16 *pairs = block_edges(b)[sb->afters[i].edge].pairs;
+
+        pairs[0] = sb->afters[i].end;
+        pairs[1] = sb->afters[i].next;
     }
 }
 

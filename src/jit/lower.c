@@ -52,7 +52,8 @@ static LowerEdge *add_edge(Lower *l, EdgeKind kind, GuestAddr target)
     MT_ASSERT(l->nedges <= MT_MAX_EDGES);
     d->target = target;
     d->kind = (u8)kind;
-    d->key = kind == EDGE_QUANTUM || kind == EDGE_STALE ? l->key : l->exit_key;
+    d->key =
+        kind == EDGE_QUANTUM || kind == EDGE_STALE || kind == EDGE_AFTER ? l->key : l->exit_key;
     d->patch = 0;
     return d;
 }
@@ -668,6 +669,14 @@ void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target)
     emit_exit(&l->e, glue);
     pcmap_plain(&l->map, 0, 12);
     pcmap_plain(&l->map, in->len, 5);
+}
+
+void lower_exit_at(Lower *l, CacheOff at, EdgeKind kind, GuestAddr target)
+{
+    Emit c = {cache_write_ptr(at), cache_exec_addr(at)};
+
+    add_edge(l, kind, target)->stub = at;
+    emit_exit(&c, mt_cache.glue_emulate);
 }
 
 void lower_end_insn(Lower *l, const Insn *in)

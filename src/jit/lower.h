@@ -54,6 +54,8 @@ void lower_end_insn(Lower *l, const Insn *in);
 void lower_end_at(Lower *l, GuestAddr pc);
 /* Ends the block before `in`: it needs C code of the given kind (EDGE_EMULATE, EDGE_GS). */
 void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target);
+/* An exit out of line, in MT_STUB_BYTES that have been taken for it. */
+void lower_exit_at(Lower *l, CacheOff at, EdgeKind kind, GuestAddr target);
 
 /* The check that blocks from changing pages begin with: the n <= MT_CHECKED_BYTES guest bytes at the
  * block's pc are still those in `bytes`; if not, the block is left by an EDGE_STALE. */

@@ -7,6 +7,7 @@
 #define GOTO_REL 0xff
 #define GOTO_ABS 0xfe
 #define SPILLS 0xfd
+#define SPILLS_FLAGS 0xfc
 
 void pcmap_plain(PcMap *m, u32 glen, u32 hlen)
 {
@@ -49,13 +50,13 @@ void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to)
     }
 }
 
-void pcmap_spills(PcMap *m, u32 hlen, u32 mask)
+void pcmap_spills(PcMap *m, u32 hlen, u32 mask, bool flags)
 {
     u8 *p = m->bytes + m->len;
 
     MT_DCHECK(hlen > 0 && hlen <= 0xffff);
     p[0] = 0;
-    p[1] = SPILLS;
+    p[1] = flags ? SPILLS_FLAGS : SPILLS;
     p[2] = (u8)hlen;
     p[3] = (u8)(hlen >> 8);
     p[4] = (u8)mask;
@@ -137,10 +138,12 @@ bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out)
             pc = load(rec + 2, 8);
             at += 10;
             continue;
-        } else if (rec[1] == SPILLS) {
+        } else if (rec[1] == SPILLS || rec[1] == SPILLS_FLAGS) {
             hlen = (u32)load(rec + 2, 2);
             if (off < hlen) {
-                *out = (PcState){pc, PC_SPILLS, 0, (u16)load(rec + 4, 2), index};
+                u8 kind = rec[1] == SPILLS ? PC_SPILLS : PC_SPILLS_FLAGS;
+
+                *out = (PcState){pc, kind, 0, (u16)load(rec + 4, 2), index};
                 return true;
             }
             at += 6;

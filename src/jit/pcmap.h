@@ -10,22 +10,24 @@
  *   0, 0xfe, u64                     the guest goes on at this address
  *   0, 0xfd, u16 hlen, u16 mask      hlen bytes of a tool's code before the next instruction, all along
  *                                    which the registers of the mask are in mt_cpu.spill, in
- *                                    ascending order */
+ *                                    ascending order
+ *   0, 0xfc, u16 hlen, u16 mask      the same, and the flags are in mt_cpu.spill_flags */
 #ifndef MT_PCMAP_H
 #define MT_PCMAP_H
 
 #include "base/base.h"
 
 typedef enum PcKind {
-    PC_SAME,       /* before the instruction, all exact */
-    PC_SPILL,      /* same, but register reg is in slot[3] */
-    PC_NEXT,       /* behind the instruction, all exact */
-    PC_NEXT_SPILL, /* behind it, register reg is in slot[3] */
-    PC_TGT_RCX,    /* a branch has been done; its target is in rcx, the guest's rcx in slot[0] */
-    PC_TGT_SLOT,   /* same, the target is in slot[1] */
-    PC_BRANCH,     /* a branch to the record's target has been done, all exact */
-    PC_SPILL_RCX,  /* before the instruction, rcx is in slot[0] */
-    PC_SPILLS,     /* before the instruction, the registers of .mask are in spill[] */
+    PC_SAME,         /* before the instruction, all exact */
+    PC_SPILL,        /* same, but register reg is in slot[3] */
+    PC_NEXT,         /* behind the instruction, all exact */
+    PC_NEXT_SPILL,   /* behind it, register reg is in slot[3] */
+    PC_TGT_RCX,      /* a branch has been done; its target is in rcx, the guest's rcx in slot[0] */
+    PC_TGT_SLOT,     /* same, the target is in slot[1] */
+    PC_BRANCH,       /* a branch to the record's target has been done, all exact */
+    PC_SPILL_RCX,    /* before the instruction, rcx is in slot[0] */
+    PC_SPILLS,       /* before the instruction, the registers of .mask are in spill[] */
+    PC_SPILLS_FLAGS, /* same, and the flags are in spill_flags */
 } PcKind;
 
 typedef struct PcStep {
@@ -44,7 +46,7 @@ void pcmap_plain(PcMap *m, u32 glen, u32 hlen);
 /* n <= 16; target: for PC_BRANCH steps. */
 void pcmap_steps(PcMap *m, u32 glen, const PcStep *steps, u32 n, GuestAddr target);
 void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to);
-void pcmap_spills(PcMap *m, u32 hlen, u32 mask);
+void pcmap_spills(PcMap *m, u32 hlen, u32 mask, bool flags);
 static inline bool pcmap_room(const PcMap *m)
 {
     return m->len + 64 < MT_PCMAP_MAX;

@@ -10,6 +10,7 @@
 #include "jit/counts.h"
 #include "jit/cpu_offsets.h"
 #include "jit/entry.h"
+#include "jit/instr.h"
 #include "jit/pcmap.h"
 #include "sys/sys.h"
 
@@ -59,6 +60,15 @@ static void apply_spills(u32 mask)
     }
 }
 
+/* add $0x7f, %al; sahf */
+static u64 saved_flags(u64 flags)
+{
+    const u64 in_ah = 0xd5, of = 0x800;
+
+    flags = (flags & ~(in_ah | of)) | (mt_cpu.spill_flags >> 8 & in_ah);
+    return flags | ((mt_cpu.spill_flags & 1) != 0 ? of : 0);
+}
+
 /* Has the instruction that the place belongs to been executed? */
 static bool is_behind(const PcState *s)
 {
@@ -81,6 +91,7 @@ static void apply_state(const PcState *s)
         mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
         break;
     case PC_SPILL_RCX: mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0]; break;
+    case PC_SPILLS_FLAGS: mt_cpu.rflags = saved_flags(mt_cpu.rflags); /* fall through */
     case PC_SPILLS: apply_spills(s->mask); break;
     default: break;
     }
@@ -97,14 +108,14 @@ static void apply_ind_entry(const Block *b, u32 off)
     }
 }
 
-static void copy_registers(const greg_t *g)
-{
-    static const u8 map[MT_NGPR] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+static const u8 greg_of[MT_NGPR] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
                                     REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
                                     REG_R12, REG_R13, REG_R14, REG_R15};
 
+static void copy_registers(const greg_t *g)
+{
     for (int i = 0; i < MT_NGPR; i++) {
-        mt_cpu.gpr[i] = (u64)g[map[i]];
+        mt_cpu.gpr[i] = (u64)g[greg_of[i]];
     }
     mt_cpu.rflags = (u64)g[REG_EFL];
 }
@@ -158,6 +169,111 @@ void recover_leave_cache(ucontext_t *uc)
         mt_cpu.key = b->key;
     }
     resume_at(uc, exit_signal);
+}
+
+/* --- tools' code ------------------------------------------------------------------------------ */
+
+/* Offset of the interrupted instruction from Block.host; ~0: not in the block's own code. */
+static u32 block_offset(u64 pc, Block **b)
+{
+    ChunkKind kind;
+
+    if (!cache_contains(pc)) {
+        return ~0u;
+    }
+    *b = block_of(cache_find_block(pc, &kind));
+    if (*b == block_of(0) || kind != CHUNK_BLOCKS || cache_off(pc) < (*b)->host ||
+        cache_off(pc) >= (*b)->host_start + (*b)->host_size || (*b)->extra == 0) {
+        return ~0u;
+    }
+    return cache_off(pc) - (*b)->host;
+}
+
+bool recover_finish(ucontext_t *uc)
+{
+    Block *b;
+    u32 off = block_offset((u64)uc->uc_mcontext.gregs[REG_RIP], &b);
+    BlockCodes codes;
+
+    if (off == ~0u) {
+        return false;
+    }
+    codes = instr_codes(b);
+    for (u32 i = 0; i < codes.nafters; i++) {
+        const AfterRec *a = &codes.afters[i];
+
+        if (off >= a->begin && off < a->end) {
+            mt_cpu.copied = b->self;
+            uc->uc_mcontext.gregs[REG_RIP] = (greg_t)cache_exec_addr(a->copy + (off - a->begin));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same for a place in the copy that the thread is in; *moved: from the original. */
+static u32 copied_offset(u64 pc, Block **b, u64 *moved)
+{
+    BlockCodes codes;
+    ChunkKind kind;
+
+    if (!cache_contains(pc) || mt_cpu.copied == 0) {
+        return ~0u;
+    }
+    cache_find_block(pc, &kind);
+    if (kind != CHUNK_COLD) {
+        return ~0u; /* the block may be gone long since */
+    }
+    *b = block_of(mt_cpu.copied);
+    codes = instr_codes(*b);
+    for (u32 i = 0; i < codes.nafters; i++) {
+        const AfterRec *a = &codes.afters[i];
+        u32 at = cache_off(pc) - a->copy;
+
+        if (at < (u32)(a->end - a->begin)) {
+            *moved = a->copy - ((*b)->host + a->begin);
+            return a->begin + at;
+        }
+    }
+    return ~0u;
+}
+
+bool recover_tool_fault(ucontext_t *uc)
+{
+    greg_t *g = uc->uc_mcontext.gregs;
+    u64 moved = 0;
+    Block *b;
+    u32 off = block_offset((u64)g[REG_RIP], &b);
+    BlockCodes codes;
+    PcState s;
+
+    if (off == ~0u) {
+        off = copied_offset((u64)g[REG_RIP], &b, &moved);
+    }
+    if (off == ~0u) {
+        return false;
+    }
+    codes = instr_codes(b);
+    for (u32 i = 0; i < codes.ncodes; i++) {
+        const CodeRec *r = &codes.codes[i];
+
+        if (off < r->begin || off >= r->end ||
+            !pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off, &s)) {
+            continue;
+        }
+        for (u32 reg = 0, k = 0; reg < MT_NGPR; reg++) {
+            if (s.mask >> reg & 1) {
+                g[greg_of[reg]] = (greg_t)mt_cpu.spill[k++];
+            }
+        }
+        if (s.kind == PC_SPILLS_FLAGS) {
+            g[REG_EFL] = (greg_t)saved_flags((u64)g[REG_EFL]);
+        }
+        g[REG_RIP] = (greg_t)(cache_exec_addr(r->fault) +
+                              (r->fault == b->host + r->end ? moved : 0));
+        return true;
+    }
+    return false;
 }
 
 void recover_abort(ucontext_t *uc)

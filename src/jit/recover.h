@@ -24,6 +24,13 @@ HostWhere recover_where(u64 host_pc);
  * (int3: the address behind it). */
 void recover_leave_cache(ucontext_t *uc);
 
+/* WHERE_CACHE, an asynchronous signal: is the thread in a tool's code behind an instruction? Then it goes on
+ * in a copy of that, which leads to the run loop. `pending` must be set. False: leave the cache. */
+bool recover_finish(ucontext_t *uc);
+
+/* SIGSEGV, SIGBUS: if a load or store of a tool's code has faulted, goes on at its slow call. */
+bool recover_tool_fault(ucontext_t *uc);
+
 /* WHERE_ENTERING, WHERE_SYSCALL: changes uc so that the thread goes back to the run loop with guest
  * state as in mt_cpu (nothing has been done yet). */
 void recover_abort(ucontext_t *uc);

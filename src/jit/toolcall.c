@@ -26,7 +26,8 @@ void toolcall_run(void)
                   .rflags = mt_cpu.rflags,
                   .fs_base = mt_cpu.fs_base,
                   .gs_base = mt_cpu.gs_base,
-                  .arg = s->arg};
+                  .arg = s->arg,
+                  .old_sp = mt_cpu.old_sp};
 
     mt_cpu.rip = s->next_pc;
     s->fn(&c);

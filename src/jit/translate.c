@@ -24,6 +24,7 @@
 
 #define MT_MAX_INSNS 128
 #define MT_MIN_SPACE 3072
+#define MT_MIN_SPACE_INSTR 4096
 
 i32 mt_cpu_tpoff;
 
@@ -232,8 +233,8 @@ static void plan_make(Plan *p, GuestAddr pc)
             pc = in->target;
             continue;
         }
-        if (ends_block(in) || (in->flags & INSN_F_SEG_GS) || needs_gs(p, in)) {
-            p->ended = true;
+        p->ended = ends_block(in) || needs_gs(p, in);
+        if (p->ended || (in->flags & INSN_F_SEG_GS)) {
             return;
         }
         if (must_stop(p, in, pc)) {
@@ -329,7 +330,12 @@ static u32 private_insn(const Plan *p)
 static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
 {
     if (sb != NULL) {
-        instr_begin(sb, p->pc, p->key, p->insns, p->followed, p->n, private_insn(p));
+        instr_begin(sb, p->pc, p->key, p->insns, p->followed, p->n, private_insn(p),
+                    (p->flags & TR_GS) != 0);
+        if (sb->cut != 0) {
+            cut_plan(p, sb->cut);
+            return false;
+        }
     }
     lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0,
                 !mt_opts.parallel && !(p->flags & TR_STEP));
@@ -382,10 +388,10 @@ static void fill_extra(Block *b, const Lower *l, const MtvgSb *sb, u32 extra)
     u64 pairs = instr_edge_pairs(sb, sb->n - 1);
 
     b->extra = extra;
-    instr_write_extra(sb, b);
     for (u32 i = 0; i < l->nedges; i++) {
         memcpy(block_edges(b)[i].pairs, &pairs, sizeof(block_edges(b)[i].pairs));
     }
+    instr_write_extra(sb, b);
 }
 
 static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
@@ -533,7 +539,7 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     if (mt_opts.verify_decode) {
         verify_plan(&p);
     }
-    if (!cache_reserve(&l.space, MT_MIN_SPACE)) {
+    if (!cache_reserve(&l.space, sb != NULL ? MT_MIN_SPACE_INSTR : MT_MIN_SPACE)) {
         return TR_FULL;
     }
     space = l.space;

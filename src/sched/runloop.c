@@ -177,6 +177,10 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
             *act = ACT_REPLACE;
             return false;
         }
+        if (e->kind == EDGE_AFTER) {
+            counts_stop(block_side(block_of(e->from)), e->pairs[0], e->pairs[1]);
+            return true;
+        }
         counts_emulate(block_of(e->from));
         *act = ACT_EMULATE;
         return false;

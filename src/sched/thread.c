@@ -288,6 +288,7 @@ static void *lender_main(void *arg)
     world_transit_end();
     take_state(s);
     t->sigmask = s->sigmask;
+    tool_thread_start(t);
     pid = vfork_process(t, flags, ptid, ctid, s->stack, tls, exit_signal, &s->result, &s->done);
     if (pid < 0) {
         s->result = pid;
@@ -296,6 +297,7 @@ static void *lender_main(void *arg)
     }
     wait_for_parent(s);
     free(s);
+    tool_thread_end(t);
     thread_free(t, false);
     return NULL;
 }

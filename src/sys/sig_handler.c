@@ -148,7 +148,11 @@ static void set_return_mask(ucontext_t *uc, SigMask m)
 static void go_to_run_loop(ucontext_t *uc)
 {
     switch (recover_where((u64)uc->uc_mcontext.gregs[REG_RIP])) {
-    case WHERE_CACHE: recover_leave_cache(uc); break;
+    case WHERE_CACHE:
+        if (!recover_finish(uc)) {
+            recover_leave_cache(uc);
+        }
+        break;
     case WHERE_ENTERING:
     case WHERE_SYSCALL: recover_abort(uc); break;
     case WHERE_RUNTIME: break;
@@ -239,6 +243,9 @@ static void take_fault(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
         uc->uc_mcontext.gregs[REG_RIP] = (greg_t)fixup;
         return;
     }
+    if (t && (sig == SIGSEGV || sig == SIGBUS) && recover_tool_fault(uc)) {
+        return;
+    }
     bool single_step = sig == SIGTRAP && info->si_code == TRAP_TRACE_CODE;
     if (t && recover_where(pc) == WHERE_CACHE) {
         take_guest_fault(t, sig, info, uc);
@@ -278,7 +285,8 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
         }
     }
     if (t->pending.full) {
-        /* Valgrind ignores the mask in a frame: a signal put back would come again at once. */
+        /* Valgrind ignores the mask in a frame: a signal put back would come again at once, for ever.
+         * Under it the deferred queue is long. */
         if (open || mt_under_valgrind) {
             sig_defer_add_sig(info);
         } else {
@@ -296,6 +304,7 @@ static void host_handler(int sig, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
     Thread *t = thread_self();
+    __asm__ volatile("cld" : : : "memory", "cc"); /* the kernel has done it; an outer Valgrind has not */
     if (is_kick(sig, info)) {
         if (t) {
             go_to_run_loop(uc);

@@ -124,7 +124,7 @@ static void test_spills_record(void **state)
     PcState s;
 
     pcmap_plain(&m, 3, 3);
-    pcmap_spills(&m, 300, 1 << MT_RBX | 1 << MT_R15);
+    pcmap_spills(&m, 300, 1 << MT_RBX | 1 << MT_R15, false);
     pcmap_plain(&m, 2, 2);
     assert_true(pcmap_find(m.bytes, m.len, 0x1000, 302, &s));
     assert_int_equal(s.kind, PC_SPILLS);

@@ -94,9 +94,11 @@ static void add_goto(Model *m)
 static void add_spills(Model *m)
 {
     u32 hlen = 1 + rnd(900), mask = rnd(65536);
+    bool flags = rnd(2) != 0;
 
-    pcmap_spills(&m->map, hlen, mask);
-    span(m, hlen, (PcState){.pc = m->pc, .kind = PC_SPILLS, .mask = (u16)mask});
+    pcmap_spills(&m->map, hlen, mask, flags);
+    span(m, hlen,
+         (PcState){.pc = m->pc, .kind = flags ? PC_SPILLS_FLAGS : PC_SPILLS, .mask = (u16)mask});
 }
 
 static void build(Model *m, GuestAddr pc)
@@ -123,7 +125,7 @@ static void same_state(const PcState *a, const PcState *b)
     assert_int_equal(a->insn_index, b->insn_index);
     if (a->kind == PC_SPILL || a->kind == PC_NEXT_SPILL) {
         assert_int_equal(a->reg, b->reg);
-    } else if (a->kind == PC_SPILLS) {
+    } else if (a->kind == PC_SPILLS || a->kind == PC_SPILLS_FLAGS) {
         assert_int_equal(a->mask, b->mask);
     }
 }
