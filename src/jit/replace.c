@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * replace.c -- which guest addresses are functions that the tool does itself.
  * Role:    reads the symbol tables (.dynsym and .symtab) of mapped images through libelf; keeps the
- *          addresses. An IFUNC's symbol names its resolver: those are left alone.
+ *          addresses. An IFUNC's symbol names its resolver, which returns an address of ours instead: the
+ *          second byte of the resolver, where no instruction begins that is ever run. So functions with
+ *          one implementation stay apart, and dladdr() names them.
  * Locking: lock guards the table; wishes are made before guest code runs. Written with aspace_lock held
  *          only, which fork holds: its child finds the table whole. */
 #include "jit/replace.h"
@@ -26,6 +28,7 @@ typedef struct Wish {
 typedef struct Found {
     GuestAddr pc;
     u32 wish;
+    bool resolver;
 } Found;
 
 bool mt_replacing;
@@ -34,31 +37,64 @@ static u32 wish_count;
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 static Found *found;
 static u32 found_count, found_room;
+/* Bits for hashes of addresses that have ever been found: most addresses are not asked for further.
+ * Atomic; a bit is set before the code there can run, and never cleared. */
+static u64 maybe[1024];
+/* The same for names that are wished for. */
+static u64 maybe_named[16];
+
+static u32 hash_pc(GuestAddr pc)
+{
+    return (u32)(pc * 0x9e3779b97f4a7c15ull >> 48);
+}
+
+/* Of a name without its version. */
+static u32 hash_name(const char *name)
+{
+    u32 h = 0;
+
+    while (*name != '\0' && *name != '@') {
+        h = h * 31 + (u8)*name++;
+    }
+    return (h ^ h >> 10) & 1023;
+}
 
 bool mtvg_replace(const char *image, const char *symbol, MtvgReplacement fn, u64 arg)
 {
     if (wish_count == MAX_WISHES) {
         return false;
     }
+    maybe_named[hash_name(symbol) / 64] |= 1ull << hash_name(symbol) % 64;
     wishes[wish_count++] = (Wish){image, symbol, fn, arg};
     mt_replacing = true;
     return true;
 }
 
-bool replace_find(GuestAddr pc, MtvgReplacement *fn, u64 *arg)
+static Found *find_locked(GuestAddr pc)
 {
-    bool is = false;
-
-    pthread_rwlock_rdlock(&lock);
-    for (u32 i = 0; i < found_count && !is; i++) {
+    for (u32 i = 0; i < found_count; i++) {
         if (found[i].pc == pc) {
-            *fn = wishes[found[i].wish].fn;
-            *arg = wishes[found[i].wish].arg;
-            is = true;
+            return &found[i];
         }
     }
+    return NULL;
+}
+
+bool replace_find(GuestAddr pc, Replaced *out)
+{
+    u32 h = hash_pc(pc);
+    const Found *f;
+
+    if (!(__atomic_load_n(&maybe[h / 64], __ATOMIC_RELAXED) >> h % 64 & 1)) {
+        return false;
+    }
+    pthread_rwlock_rdlock(&lock);
+    f = find_locked(pc);
+    if (f != NULL && out != NULL) {
+        *out = (Replaced){wishes[f->wish].fn, wishes[f->wish].arg, f->resolver ? pc + 1 : 0};
+    }
     pthread_rwlock_unlock(&lock);
-    return is;
+    return f != NULL;
 }
 
 void replace_after_fork_child(void)
@@ -80,21 +116,36 @@ void replace_forget(GuestAddr start, u64 len)
     pthread_rwlock_unlock(&lock);
 }
 
-static void add(GuestAddr pc, u32 wish)
+static void add_locked(GuestAddr pc, u32 wish, bool resolver)
 {
-    pthread_rwlock_wrlock(&lock);
+    u32 h = hash_pc(pc);
+    Found *old = find_locked(pc);
+
+    if (old != NULL) {
+        old->wish = wish < old->wish ? wish : old->wish;
+        return;
+    }
     if (found_count == found_room) {
         u32 room = found_room * 2 + 64;
         Found *more = realloc(found, room * sizeof(*more));
 
         if (more == NULL) {
-            pthread_rwlock_unlock(&lock);
             return;
         }
         found = more;
         found_room = room;
     }
-    found[found_count++] = (Found){pc, wish};
+    found[found_count++] = (Found){pc, wish, resolver};
+    __atomic_fetch_or(&maybe[h / 64], 1ull << h % 64, __ATOMIC_RELAXED);
+}
+
+static void add(GuestAddr pc, u32 wish, bool ifunc)
+{
+    pthread_rwlock_wrlock(&lock);
+    if (ifunc) {
+        add_locked(pc + 1, wish, false); /* first: the other one leads here */
+    }
+    add_locked(pc, wish, ifunc);
     pthread_rwlock_unlock(&lock);
 }
 
@@ -116,24 +167,96 @@ static GuestAddr place(Elf *elf, const AspaceInfo *m, u64 vaddr)
     return 0;
 }
 
+/* The versions of .dynsym's symbols. */
+typedef struct Versions {
+    Elf *elf;
+    Elf_Data *of, *defs; /* NULL: it has none */
+    Elf64_Word strings;
+} Versions;
+
+static Versions find_versions(Elf *elf)
+{
+    Versions v = {.elf = elf};
+    Elf_Scn *scn = NULL;
+    GElf_Shdr sh;
+
+    while ((scn = elf_nextscn(elf, scn)) != NULL) {
+        if (gelf_getshdr(scn, &sh) != NULL && sh.sh_type == SHT_GNU_versym) {
+            v.of = elf_getdata(scn, NULL);
+        } else if (gelf_getshdr(scn, &sh) != NULL && sh.sh_type == SHT_GNU_verdef) {
+            v.defs = elf_getdata(scn, NULL);
+            v.strings = sh.sh_link;
+        }
+    }
+    return v;
+}
+
+/* Of symbol i; NULL: none. */
+static const char *version_name(const Versions *v, int i)
+{
+    GElf_Versym number;
+    GElf_Verdef def;
+    GElf_Verdaux aux;
+
+    if (v->of == NULL || v->defs == NULL || gelf_getversym(v->of, i, &number) == NULL) {
+        return NULL;
+    }
+    for (size_t at = 0; at <= INT32_MAX && gelf_getverdef(v->defs, (int)at, &def) != NULL;
+         at += def.vd_next) {
+        size_t first = at + def.vd_aux;
+
+        if (def.vd_ndx == (number & 0x7fff)) {
+            return first <= INT32_MAX && gelf_getverdaux(v->defs, (int)first, &aux) != NULL
+                       ? elf_strptr(v->elf, v->strings, aux.vda_name)
+                       : NULL;
+        }
+        if (def.vd_next == 0) {
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* wish: "name", or "name@VERSION". name: the symbol's, perhaps with @ or @@ and its version (.symtab);
+ * else the version is number i of v (NULL: not known). */
+static bool is_wished(const char *wish, const char *name, const Versions *v, int i)
+{
+    size_t n = strcspn(name, "@");
+    const char *version = name[n] == '@' ? name + n + strspn(name + n, "@") : NULL;
+
+    if (strncmp(wish, name, n) != 0 || (wish[n] != '\0' && wish[n] != '@')) {
+        return false;
+    }
+    if (wish[n] == '\0') {
+        return true;
+    }
+    if (version == NULL && v != NULL) {
+        version = version_name(v, i);
+    }
+    return version != NULL && strcmp(wish + n + 1, version) == 0;
+}
+
 static void scan_symbols(Elf *elf, Elf_Scn *scn, const GElf_Shdr *sh, const AspaceInfo *m,
-                         const char *image)
+                         const char *image, const Versions *v)
 {
     Elf_Data *data = elf_getdata(scn, NULL);
     GElf_Sym sym;
 
     for (int i = 0; data != NULL && gelf_getsym(data, i, &sym) != NULL; i++) {
         const char *name = elf_strptr(elf, sh->sh_link, sym.st_name);
+        u32 type = GELF_ST_TYPE(sym.st_info);
 
-        if (GELF_ST_TYPE(sym.st_info) != STT_FUNC || sym.st_shndx == SHN_UNDEF || name == NULL) {
+        if ((type != STT_FUNC && type != STT_GNU_IFUNC) || sym.st_shndx == SHN_UNDEF ||
+            name == NULL || !(maybe_named[hash_name(name) / 64] >> hash_name(name) % 64 & 1)) {
             continue;
         }
         for (u32 w = 0; w < wish_count; w++) {
-            if (strcmp(name, wishes[w].symbol) == 0 && fnmatch(wishes[w].image, image, 0) == 0) {
+            if (is_wished(wishes[w].symbol, name, v, i) &&
+                fnmatch(wishes[w].image, image, 0) == 0) {
                 GuestAddr pc = place(elf, m, sym.st_value);
 
                 if (pc != 0) {
-                    add(pc, w);
+                    add(pc, w, type == STT_GNU_IFUNC);
                 }
             }
         }
@@ -169,6 +292,7 @@ static void scan_image(const AspaceInfo *m)
     Elf_Scn *scn = NULL;
     GElf_Shdr sh;
     const char *image;
+    Versions versions;
 
     if (fd >= 0 && elf_version(EV_CURRENT) != EV_NONE) {
         elf = elf_begin(fd, ELF_C_READ, NULL);
@@ -178,10 +302,11 @@ static void scan_image(const AspaceInfo *m)
         if (image == NULL) {
             image = strrchr(m->path, '/') != NULL ? strrchr(m->path, '/') + 1 : m->path;
         }
+        versions = find_versions(elf);
         while ((scn = elf_nextscn(elf, scn)) != NULL) {
             if (gelf_getshdr(scn, &sh) != NULL &&
                 (sh.sh_type == SHT_DYNSYM || sh.sh_type == SHT_SYMTAB)) {
-                scan_symbols(elf, scn, &sh, m, image);
+                scan_symbols(elf, scn, &sh, m, image, sh.sh_type == SHT_DYNSYM ? &versions : NULL);
             }
         }
     }
@@ -201,7 +326,6 @@ static bool look_at(const AspaceInfo *m, void *arg)
 
     if (m->end > r->start && m->start < r->end && (m->prot & PROT_EXEC) != 0 && m->path != NULL &&
         m->path[0] == '/') {
-        replace_forget(m->start, m->end - m->start);
         scan_image(m);
     }
     return true;

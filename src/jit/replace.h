@@ -8,8 +8,7 @@
 
 extern bool mt_replacing; /* the tool has asked for any */
 
-/* Finds the functions in executable file mappings; already known ones are found again. Takes
- * aspace_lock. */
+/* Finds the functions in executable file mappings. Takes aspace_lock. */
 void replace_look(GuestAddr start, u64 len);
 /* aspace_lock is held: nothing is replaced there any more. */
 void replace_forget(GuestAddr start, u64 len);
@@ -17,7 +16,13 @@ void replace_forget(GuestAddr start, u64 len);
 /* In a fork's child: other threads may have been reading. */
 void replace_after_fork_child(void);
 
-/* What the function at pc is replaced by. */
-bool replace_find(GuestAddr pc, MtvgReplacement *fn, u64 *arg);
+typedef struct Replaced {
+    MtvgReplacement fn;
+    u64 arg;
+    GuestAddr stands_for; /* not 0: pc is an IFUNC's resolver, which returns this */
+} Replaced;
+
+/* What the function at pc is replaced by. out: may be NULL. */
+bool replace_find(GuestAddr pc, Replaced *out);
 
 #endif

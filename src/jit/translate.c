@@ -137,10 +137,7 @@ static bool ends_block(const Insn *in)
 
 static bool is_replaced(GuestAddr pc)
 {
-    MtvgReplacement fn;
-    u64 arg;
-
-    return MT_UNLIKELY(mt_replacing) && replace_find(pc, &fn, &arg);
+    return MT_UNLIKELY(mt_replacing) && replace_find(pc, NULL);
 }
 
 /* May the block go on at the target of a direct jump? */

@@ -260,17 +260,17 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
 /* The guest has called a function that the tool does: does it, and returns. */
 static void do_replaced(Thread *t)
 {
-    u64 sp = mt_cpu.gpr[MT_RSP], ret, arg;
-    MtvgReplacement fn;
+    u64 sp = mt_cpu.gpr[MT_RSP], ret;
+    Replaced r;
 
-    if (!replace_find(mt_cpu.rip, &fn, &arg)) {
+    if (!replace_find(mt_cpu.rip, &r)) {
         return; /* unmapped meanwhile */
     }
     if (safe_read(&ret, sp, sizeof(ret)) != 0) {
         signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, sp, MT_X86_PF, 4);
         return;
     }
-    mt_cpu.gpr[MT_RAX] = fn(t, mt_cpu.gpr, arg);
+    mt_cpu.gpr[MT_RAX] = r.stands_for != 0 ? r.stands_for : r.fn(t, mt_cpu.gpr, r.arg);
     mt_cpu.gpr[MT_RSP] = sp + 8;
     mt_cpu.rip = ret;
 }

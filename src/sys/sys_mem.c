@@ -141,16 +141,26 @@ i64 sys_munmap(Thread *t, const u64 a[6])
     return aspace_munmap(a[0], a[1]);
 }
 
+/* Behind an mprotect with result r. */
+static i64 look_for_replaced(const u64 a[6], i64 r)
+{
+    if (MT_UNLIKELY(mt_replacing) && r == 0 && (a[2] & PROT_EXEC) != 0) {
+        replace_look(a[0], MT_PAGE_UP(a[1]));
+    }
+    return r;
+}
+
 i64 sys_mprotect(Thread *t, const u64 a[6])
 {
-    return aspace_mprotect(a[0], a[1], (int)a[2], -1);
+    return look_for_replaced(a, aspace_mprotect(a[0], a[1], (int)a[2], -1));
 }
 
 i64 sys_pkey_mprotect(Thread *t, const u64 a[6])
 {
     int pkey = (int)a[3];
     /* aspace knows -1 as "none", which is what the kernel takes it for as well. */
-    return pkey < -1 ? -EINVAL : aspace_mprotect(a[0], a[1], (int)a[2], pkey);
+    return pkey < -1 ? -EINVAL
+                     : look_for_replaced(a, aspace_mprotect(a[0], a[1], (int)a[2], pkey));
 }
 
 i64 sys_mremap(Thread *t, const u64 a[6])

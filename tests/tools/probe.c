@@ -104,10 +104,25 @@ static u64 replaced(struct Thread *t, const u64 *gpr, u64 arg)
     return gpr[7] * 100 + gpr[6] + arg;
 }
 
+/* Returns something else for one length, which the guest looks for. */
+static u64 replaced_move(struct Thread *t, const u64 *gpr, u64 arg)
+{
+    if (gpr[2] == 4321) {
+        say("probe: memmove %" PRIu64 "\n", arg);
+        return gpr[7] + 1;
+    }
+    return (u64)memmove((void *)gpr[7], (const void *)gpr[6], gpr[2]);
+}
+
 static void on_init(void)
 {
     mtvg_replace("probe_g*", "replace_me", replaced, 5);
     mtvg_replace("libc.so.*", "labs", replaced, 0);
+    mtvg_replace("probe_g*", "chosen", replaced, 6);
+    mtvg_replace("probe_g*", "local_one", replaced, 7);
+    mtvg_replace("libc.so.*", "memmove", replaced_move, 1);
+    mtvg_replace("libc.so.*", "memcpy@GLIBC_2.2.5", replaced_move, 2);
+    mtvg_replace("libc.so.*", "memcpy@GLIBC_2.999", replaced_move, 3);
 }
 
 const MtvgTool mt_tool_probe = {

@@ -2,6 +2,7 @@
  * probe_guest.c -- does things whose events are known, and writes to stdout which they must be, in
  * order; "none" lines must not come. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -161,6 +162,51 @@ long replace_me(long a, long b);
 __asm__(".text\n.globl replace_me\n.type replace_me, @function\nreplace_me: jmp behind\n"
         ".size replace_me, .-replace_me\nbehind: mov $1000505, %eax\n ret\n");
 
+static long not_chosen(long a, long b)
+{
+    return 0;
+}
+
+__attribute__((used)) static long (*resolve_chosen(void))(long, long)
+{
+    return not_chosen;
+}
+
+long chosen(long a, long b) __attribute__((ifunc("resolve_chosen")));
+
+__attribute__((noipa)) static long local_one(long a, long b)
+{
+    return 0;
+}
+
+void *old_memcpy(void *to, const void *from, size_t n);
+__asm__(".symver old_memcpy, memcpy@GLIBC_2.2.5");
+
+/* memcpy and memmove are IFUNCs that share an implementation: one is replaced, of the other an old version
+ * only. */
+static void ifuncs(void)
+{
+    static char to[5000], from[5000];
+    void *(*volatile move)(void *, const void *, size_t) = memmove;
+    void *(*volatile copy)(void *, const void *, size_t) = memcpy;
+    void *(*volatile old)(void *, const void *, size_t) = old_memcpy;
+    long (*volatile other)(long, long) = chosen;
+    Dl_info info;
+
+    check(chosen(1, 2) == 108 && other(3, 2) == 308);
+    WANT("replaced 1 2\nreplaced 3 2\n");
+    check(local_one(7, 1) == 708);
+    WANT("replaced 7 1\n");
+    from[4320] = 'x';
+    check(move(to, from, 4321) == to + 1 && to[4320] == 0);
+    WANT("memmove 1\n");
+    check(old(to, from, 4321) == to + 1 && to[4320] == 0);
+    WANT("memmove 2\n");
+    check(copy(to, from, 4321) == to && to[4320] == 'x');
+    check(dlsym(RTLD_DEFAULT, "memmove") == (void *)move);
+    check(dladdr((void *)move, &info) != 0 && strcmp(info.dli_sname, "memmove") == 0);
+}
+
 static void functions(void)
 {
     long (*volatile p)(long, long) = replace_me;
@@ -177,6 +223,7 @@ static void functions(void)
 int main(void)
 {
     functions();
+    ifuncs();
     mappings();
     signals();
     files();
