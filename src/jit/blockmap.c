@@ -25,11 +25,12 @@
 #include "sched/rcu.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MT_CHAIN_LOCKS 64
-#define MT_MAP_BUCKETS (1u << 13)
-#define MT_MAP_BUCKETS_MAX (1u << 21)
+#define MT_MAP_BUCKETS (1u << 10) /* at first; every fourfold step takes a stopped world */
+#define MT_MAP_BUCKETS_MAX (1u << 22)
 
 /* Immutable but for blockmap_grow_world(). */
 static struct cds_lfht *table;
@@ -66,16 +67,6 @@ static unsigned long hash_pc(GuestAddr pc, u32 key)
     return h ^ h >> 32;
 }
 
-int blockmap_init(void)
-{
-    for (int i = 0; i < MT_CHAIN_LOCKS; i++) {
-        mt_mutex_init(&chain_locks[i], RANK_JIT_CHAIN);
-    }
-    table_buckets = MT_MAP_BUCKETS;
-    table = rcu_table_new(table_buckets);
-    return table != NULL ? 0 : -ENOMEM;
-}
-
 typedef struct Key {
     GuestAddr pc;
     u32 key;
@@ -92,24 +83,55 @@ static int match(struct cds_lfht_node *node, const void *key)
     return b->pc == k->pc && b->key == k->key;
 }
 
-/* A bit for each hash that was ever added since the last flush: most look-ups are for code that has not
- * been translated yet, and end here. Atomic, relaxed: who does not see a bit yet does not find the
- * block, and finds it in blockmap_add() at the latest. */
-#define MT_SEEN_BITS (1u << 20)
-static u64 seen[MT_SEEN_BITS / 64];
+/* 16 bits a bucket, one for each hash that was added since the table was made or flushed: most look-ups
+ * are for code that has not been translated yet, and end here. Atomic, relaxed: who does not see a bit
+ * yet does not find the block, and finds it in blockmap_add() at the latest. */
+#define MT_SEEN_WORDS(buckets) ((buckets) / 4)
+static u64 *seen; /* as `table` */
+
+static u64 *seen_word(unsigned long hash)
+{
+    return &seen[hash / 64 % MT_SEEN_WORDS(table_buckets)];
+}
 
 static bool is_seen(unsigned long hash)
 {
-    u64 word = mt_load_relaxed(&seen[hash % MT_SEEN_BITS / 64]);
-
-    return (word >> hash % 64 & 1) != 0;
+    return (mt_load_relaxed(seen_word(hash)) >> hash % 64 & 1) != 0;
 }
 
 static void set_seen(unsigned long hash)
 {
     if (!is_seen(hash)) {
-        mt_fetch_or(&seen[hash % MT_SEEN_BITS / 64], 1ull << hash % 64);
+        mt_fetch_or(seen_word(hash), 1ull << hash % 64);
     }
+}
+
+/* An empty table; `table` and what goes with it stay as they are if there is no memory. */
+static bool new_table(u32 buckets)
+{
+    struct cds_lfht *t = rcu_table_new(buckets);
+    u64 *s = calloc(MT_SEEN_WORDS(buckets), sizeof(u64));
+
+    if (t == NULL || s == NULL) {
+        free(s);
+        if (t != NULL) {
+            cds_lfht_destroy(t, NULL);
+        }
+        return false;
+    }
+    table = t;
+    table_buckets = buckets;
+    free(seen);
+    seen = s;
+    return true;
+}
+
+int blockmap_init(void)
+{
+    for (int i = 0; i < MT_CHAIN_LOCKS; i++) {
+        mt_mutex_init(&chain_locks[i], RANK_JIT_CHAIN);
+    }
+    return new_table(MT_MAP_BUCKETS) ? 0 : -ENOMEM;
 }
 
 Block *blockmap_find(GuestAddr pc, u32 key)
@@ -247,25 +269,30 @@ void chain_link(Edge *e, Block *to)
 }
 
 /* The slot of the second table; entry.S computes the same. */
-__attribute__((target("crc32"))) static u64 *ibt2_slot(GuestAddr pc)
+__attribute__((target("crc32"))) static u32 *ibt2_slot(GuestAddr pc)
 {
     return &mt_cache.ibt2[__builtin_ia32_crc32di(0, pc) & (MT_IBT2_SIZE - 1)];
-}
-
-static void slot_remove(u64 *slot, u64 own, u64 empty)
-{
-    mt_cas(slot, &own, empty);
 }
 
 static void ibt_remove_locked(Block *b)
 {
     CacheOff ind = mt_load_seq(&b->ind);
+    u64 own = cache_exec_addr(ind);
+    u32 own2 = (u32)own;
 
     if (ind != 0) {
-        slot_remove(ibt_slot(b->pc), cache_exec_addr(ind), mt_cache.glue_ib_miss);
+        mt_cas(ibt_slot(b->pc), &own, mt_cache.glue_ib_miss);
         if (mt_cache.ibt2 != NULL) {
-            slot_remove(ibt2_slot(b->pc), cache_exec_addr(ind), 0);
+            mt_cas(ibt2_slot(b->pc), &own2, 0);
         }
+    }
+}
+
+static void ibt_put(GuestAddr pc, CacheOff ind)
+{
+    mt_store_seq(ibt_slot(pc), cache_exec_addr(ind));
+    if (mt_cache.ibt2 != NULL) {
+        mt_store_seq(ibt2_slot(pc), (u32)cache_exec_addr(ind));
     }
 }
 
@@ -344,10 +371,7 @@ bool ibt_publish(Block *b)
     /* Under the lock, B4: a dead block is not entered any more once it waits for its grace period. */
     chain_take(b);
     if (!is_dead(b)) {
-        mt_store_seq(ibt_slot(b->pc), cache_exec_addr(at));
-        if (mt_cache.ibt2 != NULL) {
-            mt_store_seq(ibt2_slot(b->pc), cache_exec_addr(at));
-        }
+        ibt_put(b->pc, at);
     }
     chain_give(b);
     return true;
@@ -362,28 +386,31 @@ bool blockmap_is_crowded(void)
  * while nobody looks: the world is stopped, and unlinking from OUTSIDE is kept out by page_lock. */
 void blockmap_grow_world(void)
 {
-    struct cds_lfht *bigger;
+    struct cds_lfht *old = table;
     struct cds_lfht_iter it;
     struct cds_lfht_node *n;
 
     smc_lock();
-    bigger = blockmap_is_crowded() ? rcu_table_new(table_buckets * 4) : NULL;
-    if (bigger != NULL) {
+    if (blockmap_is_crowded() && new_table(table_buckets * 4)) {
+        cache_grow_ibt_world(block_count);
         rcu_read_begin(thread_self());
         annot_foreign_begin();
-        cds_lfht_for_each(table, &it, n)
+        cds_lfht_for_each(old, &it, n)
         {
             Block *b = caa_container_of(n, Block, node);
+            unsigned long hash = hash_pc(b->pc, b->key);
 
-            cds_lfht_del(table, n);
+            cds_lfht_del(old, n);
             cds_lfht_node_init(n);
-            cds_lfht_add(bigger, hash_pc(b->pc, b->key), n);
+            cds_lfht_add(table, hash, n);
+            set_seen(hash);
+            if (b->ind != 0) {
+                ibt_put(b->pc, b->ind);
+            }
         }
         rcu_read_end(thread_self());
-        cds_lfht_destroy(table, NULL);
+        cds_lfht_destroy(old, NULL);
         annot_foreign_end();
-        table = bigger;
-        table_buckets *= 4;
     }
     smc_unlock();
 }
@@ -398,7 +425,7 @@ void blockmap_flush_world(void)
     struct cds_lfht_iter it;
     struct cds_lfht_node *n;
 
-    memset(seen, 0, sizeof(seen));
+    memset(seen, 0, MT_SEEN_WORDS(table_buckets) * sizeof(u64));
     block_count = 0;
     rcu_read_begin(thread_self());
     annot_foreign_begin();

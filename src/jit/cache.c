@@ -39,6 +39,7 @@ typedef struct Chunk {
 } Chunk;
 
 #define MT_BLOCK_ALIGN 16u
+#define MT_DROP_ALL 8 /* of so many full chunks one drops the whole writable view */
 
 Cache mt_cache;
 
@@ -66,13 +67,14 @@ static u64 glue_jump(const void *target)
     return addr;
 }
 
+/* Only as much as is in use gets touched. */
 static void ibt_clear(void)
 {
     for (u32 i = 0; i <= mt_cache.ibt_mask; i++) {
         mt_cache.ibt[i] = mt_cache.glue_ib_miss;
     }
     if (mt_cache.ibt2 != NULL) {
-        madvise(mt_cache.ibt2, MT_IBT2_SIZE * 8, MADV_DONTNEED);
+        madvise(mt_cache.ibt2, MT_IBT2_SIZE * sizeof(*mt_cache.ibt2), MADV_DONTNEED);
     }
 }
 
@@ -89,7 +91,7 @@ static void choose_instructions(void)
     family = (a >> 8 & 15) + ((a >> 8 & 15) == 15 ? a >> 20 & 255 : 0);
     pext = __builtin_cpu_supports("bmi2") && (!amd || family >= 0x19);
     mt_cache.fast_loop = amd;
-    mt_cache.ibt_mask = pext ? MT_IBT_SIZE - 1 : 0xffff;
+    mt_cache.ibt_mask = pext ? (1u << MT_IBT_BITS_MIN) - 1 : 0xffff;
     mask = mt_cache.ibt_mask;
     mt_cache.ibt_mask_at = pext ? (u32)cache_exec_addr(glue_at) : 0;
     memcpy(cache_write_ptr(glue_at), &mask, sizeof(mask));
@@ -143,7 +145,7 @@ static int map_tables(void)
     }
     annot_ignore(p, MT_IBT_BYTES); /* words that are only accessed atomically */
     mt_cache.ibt = p;
-    mt_cache.ibt2 = __builtin_cpu_supports("sse4.2") ? mt_cache.ibt + MT_IBT_SIZE : NULL;
+    mt_cache.ibt2 = __builtin_cpu_supports("sse4.2") ? (u32 *)(mt_cache.ibt + MT_IBT_SIZE) : NULL;
     return 0;
 }
 
@@ -250,11 +252,14 @@ static Chunk *find_room_locked(ChunkKind kind)
 }
 
 /* A full chunk is hardly written any more (links are patched now and then): takes its pages out of the
- * writable view, where they count a second time as resident. Their contents stay. */
-static void drop_write_view(const Chunk *c)
+ * writable view, where they count a second time as resident. Their contents stay. Now and then all pages
+ * go, with those that links have been patched in since. */
+static void drop_write_view_locked(const Chunk *c)
 {
-    u64 lo = MT_PAGE_UP(cache_write_ptr(c->lo));
-    u64 hi = MT_PAGE_DOWN(cache_write_ptr(c->hi));
+    static u32 count;
+    bool all = ++count % MT_DROP_ALL == 0;
+    u64 lo = MT_PAGE_UP(cache_write_ptr(all ? mt_cache.code_lo : c->lo));
+    u64 hi = MT_PAGE_DOWN(cache_write_ptr(all ? (CacheOff)mt_cache.size : c->hi));
 
     madvise((void *)lo, hi - lo, MADV_DONTNEED);
 }
@@ -266,7 +271,7 @@ static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
 
     mt_mutex_lock(&pool_lock);
     if (o->chunk != NULL && o->generation == mt_cache.generation) {
-        drop_write_view(o->chunk);
+        drop_write_view_locked(o->chunk);
         o->chunk->owned = false;
         chunk_maybe_free_locked(o->chunk);
     }
@@ -436,6 +441,17 @@ void cache_flush_world(void)
     ibt_clear();
 }
 
+void cache_grow_ibt_world(u32 blocks)
+{
+    if (mt_cache.ibt_mask_at != 0) {
+        while (mt_cache.ibt_mask < 8 * blocks && mt_cache.ibt_mask < MT_IBT_SIZE - 1) {
+            mt_cache.ibt_mask = mt_cache.ibt_mask << 1 | 1;
+        }
+        *(u64 *)cache_write_ptr(cache_off(mt_cache.ibt_mask_at)) = mt_cache.ibt_mask;
+    }
+    ibt_clear();
+}
+
 void cache_thread_exit(void)
 {
     mt_mutex_lock(&pool_lock);
@@ -555,7 +571,7 @@ int cache_after_fork_child(const CacheCopy *copy)
     for (u32 i = 0; i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
-        if (c != own[CHUNK_BLOCKS].chunk && c != own[CHUNK_THUNKS].chunk &&
+        if (c->owned && c != own[CHUNK_BLOCKS].chunk && c != own[CHUNK_THUNKS].chunk &&
             c != own[CHUNK_COLD].chunk) {
             c->owned = false;
             chunk_maybe_free_locked(c);

@@ -10,12 +10,15 @@
 
 typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 
-/* Indirect branches look in the first table, by the low bits of the target: 18 where the processor has
- * a fast pext, which leaves the flags alone, else 16 (movzx). A miss looks in the second (entry.S), by
- * 16 bits of its CRC, so that two targets which collide in one hardly ever do in the other. */
-#define MT_IBT_SIZE (1u << 18)
+/* Indirect branches look in the first table, by the low bits of the target: 14 to 18, as the program
+ * grows, where the processor has a fast pext, which leaves the flags alone; else 16 (movzx). A miss
+ * looks in the second (entry.S), by 16 bits of its CRC, so that two targets which collide in one
+ * hardly ever do in the other. */
+#define MT_IBT_BITS_MIN 14
+#define MT_IBT_BITS_MAX 18
+#define MT_IBT_SIZE (1u << MT_IBT_BITS_MAX)
 #define MT_IBT2_SIZE (1u << 16)
-#define MT_IBT_BYTES ((MT_IBT_SIZE + MT_IBT2_SIZE) * 8u)
+#define MT_IBT_BYTES (MT_IBT_SIZE * 8u + MT_IBT2_SIZE * 4u)
 #define MT_GLUE_BYTES 4096u
 #define MT_CACHE_HEAD (MT_IBT_BYTES + MT_GLUE_BYTES) /* before the first chunk */
 
@@ -32,8 +35,7 @@ typedef struct Cache {
     u8 *write;        /* what to add an offset >= MT_IBT_BYTES to for the writable view */
     u64 size;         /* bytes of the whole range */
     u64 *ibt;         /* first table: address of an indirect entry, or of the miss stub */
-    u64 *ibt2;        /* second table: the same, or 0; NULL: the processor has no CRC32 */
-    u32 ibt_mask;     /* which bits of the target index the first table */
+    u32 *ibt2;        /* second table: the same, or 0; NULL: the processor has no CRC32 */
     u32 ibt_mask_at;  /* address of a 64-bit copy of it, for pext; 0: no pext, 16 bits */
     bool fast_loop;   /* `loop` is a cheap branch: AMD */
     CacheOff code_lo; /* first chunk */
@@ -45,6 +47,8 @@ typedef struct Cache {
     int fd;
     /* changed by cache_flush_world() only */
     u32 generation;
+    /* changed by cache_grow_ibt_world() only */
+    u32 ibt_mask; /* which bits of the target index the first table */
 } Cache;
 
 extern Cache mt_cache;
@@ -80,6 +84,9 @@ u32 cache_find_block(u64 host_pc, ChunkKind *kind);
 
 /* World stopped: forgets all code. */
 void cache_flush_world(void);
+
+/* World stopped: the tables for indirect branches as large as is good for that many blocks, and empty. */
+void cache_grow_ibt_world(u32 blocks);
 
 /* The thread's chunks are given up (thread exit). INSIDE. */
 void cache_thread_exit(void);

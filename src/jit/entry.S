@@ -124,7 +124,7 @@ ib_probe_rdx:
     mov $0, %eax
     crc32q %rdx, %rax
     movzwl %ax, %eax
-    mov (%rcx,%rax,8), %rax
+    mov (%rcx,%rax,4), %eax
     mov %rax, %rcx
     jrcxz 1f
     mov -8(%rax), %rcx

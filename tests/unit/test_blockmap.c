@@ -325,6 +325,45 @@ static void dead_blocks(void **state)
     free(s);
 }
 
+/* Many blocks: the tables grow, and everything is found in the new ones. */
+static void growth(void **state)
+{
+    const u32 n = 4500, mask = mt_cache.ibt_mask;
+    const GuestAddr base = 0x10000000;
+    Sim *s = sim_new(2, 7);
+    u32 entries = 0;
+
+    mt_cpu.thread = &s->t;
+    sim_begin(s);
+    world_attach(&s->t);
+    world_enter(&s->t);
+    for (u32 i = 0; i < n; i++) {
+        Block *b = get_block(s, base + 48 * i);
+
+        assert_non_null(b); /* there is room for so many */
+        assert_true(i % 2 == 0 || ibt_publish(b));
+        if (blockmap_is_crowded()) {
+            world_stop(&s->t);
+            blockmap_grow_world();
+            world_resume(&s->t);
+            assert_false(blockmap_is_crowded());
+        }
+    }
+    assert_true(mt_cache.ibt_mask_at == 0 || mt_cache.ibt_mask > mask);
+    for (u32 i = 0; i < n; i++) {
+        Block *b = blockmap_find(base + 48 * i, 0), *hit = follow_entry(base + 48 * i);
+
+        assert_non_null(b);
+        entries += hit == b;
+    }
+    assert_true(entries > n / 4); /* of a half; some share a slot */
+    flush(s);
+    world_leave(&s->t);
+    world_detach(&s->t);
+    mt_cpu.thread = NULL;
+    free(s);
+}
+
 static int setup(void **state)
 {
     mt_opts.ib_inline = true;
@@ -338,6 +377,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dead_blocks),
+        cmocka_unit_test(growth),
         cmocka_unit_test(all_at_once),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
