@@ -13,6 +13,7 @@
 #define NONPIE_HI 0x20000000ul /* see layout.c: below, only if there is no other room */
 #define BRK_ROOM (1ull << 40)
 #define STACK_ROOM (64ull << 30)
+#define HUGE_LEN (16ull << 30) /* from here on the huge region comes before the anon region */
 
 static u64 anon_size(void)
 {
@@ -33,17 +34,24 @@ u64 place_stack_bottom(void)
 
 GuestAddr place_find(u64 len, u64 align, Region region)
 {
+    enum { IMAGE = 1 << REGION_IMAGE, ANON = 1 << REGION_ANON, LOW = 1 << REGION_LOW };
+    const bool huge = len >= HUGE_LEN;
     const struct {
         u64 lo, hi;
+        u32 regions;
     } areas[] = {
-        {NONPIE_HI, mt_layout.image_hi},         {place_brk_limit(), place_stack_bottom()},
-        {mt_layout.brk_base, place_brk_limit()}, {NONPIE_HI, mt_layout.image_hi},
-        {mt_layout.image_lo, NONPIE_HI},
+        {NONPIE_HI, mt_layout.image_hi, IMAGE | LOW},
+        {mt_layout.huge_lo, huge ? mt_layout.huge_hi : 0, IMAGE | ANON},
+        {place_brk_limit(), place_stack_bottom(), IMAGE | ANON},
+        {mt_layout.huge_lo, mt_layout.huge_hi, IMAGE | ANON},
+        {mt_layout.brk_base, place_brk_limit(), IMAGE | ANON},
+        {NONPIE_HI, mt_layout.image_hi, ANON},
+        {mt_layout.image_lo, NONPIE_HI, IMAGE | ANON | LOW},
     };
-    for (size_t i = region == REGION_IMAGE  ? 0
-                    : region == REGION_ANON ? 1
-                                            : 3;
-         i < MT_ARRAY_SIZE(areas); i++) {
+    for (size_t i = 0; i < MT_ARRAY_SIZE(areas); i++) {
+        if (areas[i].lo >= areas[i].hi || !(areas[i].regions >> region & 1)) {
+            continue;
+        }
         GuestAddr at = map_hole(areas[i].lo, areas[i].hi, len, align, ASPACE_STACK_GUARD);
         if (at != 0) {
             return at;
@@ -133,9 +141,12 @@ static bool learn_step(const HostMap *m, void *arg)
 /* Looks at the whole region at once: where one thing of the host's is, there are more. */
 bool place_learn(GuestAddr lo, GuestAddr hi)
 {
-    bool image = lo < mt_layout.image_hi;
-    Learn l = {.lo = image ? mt_layout.image_lo : mt_layout.anon_lo,
-               .hi = image ? mt_layout.image_hi : mt_layout.anon_hi};
+    Learn l = {.lo = mt_layout.anon_lo, .hi = mt_layout.anon_hi};
+    if (lo < mt_layout.image_hi) {
+        l = (Learn){.lo = mt_layout.image_lo, .hi = mt_layout.image_hi};
+    } else if (mt_layout.huge_lo <= lo && lo < mt_layout.huge_hi) {
+        l = (Learn){.lo = mt_layout.huge_lo, .hi = mt_layout.huge_hi};
+    }
     aspace_sync_growth(l.lo, l.hi);
     hostmaps_foreach(learn_step, &l);
     if (!l.failed && map_is_free(lo, hi)) {

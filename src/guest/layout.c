@@ -2,8 +2,8 @@
  * layout.c -- chooses where guest images, the code cache and anonymous guest memory go.
  * Role:       computes mt_layout once, at start, from what is already mapped (ARCHITECTURE.md, D2).
  * Invariants: L1. the code cache's range is reserved (PROT_NONE) from layout_init() on.
- *             L2. image window and anon region don't overlap. Neither is reserved: something of the
- *                 host's may lie or appear in them, and aspace claims every range it hands out.
+ *             L2. the regions don't overlap. None is reserved: something of the host's may lie or
+ *                 appear in them, and aspace claims every range it hands out.
  * Adapts to:  an outer Valgrind (user space ends at 128 GiB, low memory partly used), an outer mtvg
  *             (its own regions hold our heap and libraries), RLIMIT_AS (the anon region is only a
  *             range of addresses), the legacy bottom-up mmap layout. */
@@ -29,15 +29,23 @@ Layout mt_layout;
 #define CACHE_STEP 0x200000ul
 #define ANON_MIN (1ul << 30)
 
-/* In order of preference. The first begins above 0x1000_7fff_8000, where AddressSanitizer's shadow
- * ends; the last two are for an outer Valgrind, whose client memory ends at 64 or 128 GiB. */
-static const struct {
+/* In order of preference. The first lies below any place that the kernel gives to a position-independent
+ * program (0x5555_5555_4000 and up), and is memory of the program's own to the runtimes of all
+ * sanitizers: AddressSanitizer's takes what is above 0x1000_7fff_8000, ThreadSanitizer's 0x5500_... to
+ * 0x5680_..., MemorySanitizer's 0x5100_... to 0x6000_... (compiler-rt, their x86-64 mappings). The last
+ * two are for an outer Valgrind, whose client memory ends at 64 or 128 GiB. */
+typedef struct Candidate {
     u64 lo, hi;
-} anon_candidates[] = {
-    {0x110000000000, 0x500000000000}, {0x010000000000, 0x100000000000},
-    {0x000800000000, 0x008000000000}, {0x000400000000, 0x000f00000000},
-    {0x000100000000, 0x000800000000},
+} Candidate;
+
+static const Candidate anon_candidates[] = {
+    {0x550000000000, 0x555500000000}, {0x110000000000, 0x500000000000},
+    {0x010000000000, 0x100000000000}, {0x000800000000, 0x008000000000},
+    {0x000400000000, 0x000f00000000}, {0x000100000000, 0x000800000000},
 };
+
+/* Begins above 0x1000_7fff_8000, where AddressSanitizer's shadow ends. */
+static const Candidate huge_candidate = {0x110000000000, 0x500000000000};
 
 static u64 mmap_min_addr(void)
 {
@@ -131,8 +139,9 @@ static bool gap_step(const HostMap *m, void *arg)
 
 /* Where the gap's border is a mapping of the host's, that mapping may grow (heap up, mmap area
  * down), so a quarter of the gap is left to it. */
-static bool try_anon(u64 lo, u64 hi)
+static bool find_region(const Candidate *c, u64 *region_lo, u64 *region_hi)
 {
+    u64 lo = c->lo, hi = c->hi;
     GapSearch g = {.lo = lo, .hi = hi, .at = lo};
     if (hostmaps_foreach(gap_step, &g) != 0) {
         g.at = lo; /* no /proc: take it all, every use is checked anyway */
@@ -146,9 +155,26 @@ static bool try_anon(u64 lo, u64 hi)
     if (b < a + ANON_MIN || !can_map(a) || !can_map(b - MT_PAGE_SIZE)) {
         return false;
     }
-    mt_layout.anon_lo = a;
-    mt_layout.anon_hi = b;
+    *region_lo = a;
+    *region_hi = b;
     return true;
+}
+
+static bool place_anon(void)
+{
+    Layout *l = &mt_layout;
+    for (size_t i = 0; i < MT_ARRAY_SIZE(anon_candidates); i++) {
+        if (find_region(&anon_candidates[i], &l->anon_lo, &l->anon_hi)) {
+            l->brk_base = l->anon_lo;
+            l->stack_top = l->anon_hi - 16 * MT_PAGE_SIZE;
+            l->huge_lo = l->huge_hi = 0;
+            if (i == 0) {
+                find_region(&huge_candidate, &l->huge_lo, &l->huge_hi);
+            }
+            return true;
+        }
+    }
+    return false;
 }
 
 int layout_init(u64 cache_size)
@@ -161,12 +187,8 @@ int layout_init(u64 cache_size)
     if (mt_layout.cache_base == 0) {
         return -ENOMEM;
     }
-    for (size_t i = 0; i < MT_ARRAY_SIZE(anon_candidates); i++) {
-        if (try_anon(anon_candidates[i].lo, anon_candidates[i].hi)) {
-            mt_layout.brk_base = mt_layout.anon_lo;
-            mt_layout.stack_top = mt_layout.anon_hi - 16 * MT_PAGE_SIZE;
-            return 0;
-        }
+    if (place_anon()) {
+        return 0;
     }
     syscall(SYS_munmap, mt_layout.cache_base, mt_layout.cache_size);
     mt_layout.cache_base = 0;

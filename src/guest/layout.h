@@ -9,7 +9,8 @@ typedef struct Layout {
     u64 image_lo, image_hi; /* image window */
     u64 cache_base;         /* executable view of the code cache, inside the image window */
     u64 cache_size;
-    u64 anon_lo, anon_hi; /* anonymous guest memory */
+    u64 anon_lo, anon_hi; /* anonymous guest memory, the heap, the main thread's stack */
+    u64 huge_lo, huge_hi; /* huge mappings, and what has no room elsewhere; empty: no such region */
     u64 stack_top;        /* end of the main thread's guest stack */
     u64 brk_base;         /* start of the guest's brk heap (page-aligned) */
 } Layout;

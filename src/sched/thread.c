@@ -138,10 +138,12 @@ static void thread_free(Thread *t, bool of_guest)
  * start: a main thread that ends at once must not take itself for the last one. Atomic; ACQ_REL, so
  * that the last one sees what the others have counted. */
 static u32 live_threads = 1;
+u32 mt_lenders;
 
 void thread_count_fork_child(void)
 {
     mt_store_relaxed(&live_threads, 1); /* it is alone */
+    mt_store_relaxed(&mt_lenders, 0);
 }
 
 void thread_end(Thread *t)
@@ -289,6 +291,8 @@ static void *lender_main(void *arg)
     take_state(s);
     t->sigmask = s->sigmask;
     tool_thread_start(t);
+    t->lender_tid = t->tid;
+    mt_fetch_add(&mt_lenders, 1);
     pid = vfork_process(t, flags, ptid, ctid, s->stack, tls, exit_signal, &s->result, &s->done);
     if (pid < 0) {
         s->result = pid;
@@ -298,6 +302,7 @@ static void *lender_main(void *arg)
     wait_for_parent(s);
     free(s);
     tool_thread_end(t);
+    mt_fetch_sub(&mt_lenders, 1);
     thread_free(t, false);
     return NULL;
 }

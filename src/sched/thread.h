@@ -46,6 +46,7 @@ typedef struct Thread {
     pid_t tgid;
     pthread_t host;
     bool is_main;
+    pid_t lender_tid; /* a host thread that only sleeps in place of a vfork's parent; 0: not one */
     void *host_altstack;
 
     /* own thread only */
@@ -86,6 +87,9 @@ typedef struct Thread {
     /* guarded by the thread list's lock; immutable while attached */
     u32 world_index;
 } Thread;
+
+/* Atomic: how many lenders there are (Thread.lender_tid). */
+extern u32 mt_lenders;
 
 static inline Thread *thread_self(void)
 {

@@ -256,6 +256,13 @@ bool procfs_is_fd_dir(int fd)
     return i && p.n == i + 1 && is_fd_dir_name(p.part[i]);
 }
 
+bool procfs_is_task_dir(int fd)
+{
+    char path[PATH_ROOM];
+    PathParts p;
+    return base_dir(fd, path) && split_path(path, &p) && p.n == 3 && strcmp(p.part[2], "task") == 0;
+}
+
 /* ---- texts ---- */
 
 /* All of the kernel's file as a string. NULL: no memory or unreadable, *err says which. */

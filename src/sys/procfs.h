@@ -32,6 +32,9 @@ ProcKind procfs_classify_path(int dirfd, const char *path);
 /* Is `fd` open on an fd or fdinfo directory of the calling process? */
 bool procfs_is_fd_dir(int fd);
 
+/* Is it open on a task directory, of whatever process? */
+bool procfs_is_task_dir(int fd);
+
 /* A path at which the guest's program can be opened, executed, and its name read by readlink. */
 void procfs_exe_link(char out[PROC_LINK_MAX]);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sys_procfs.c -- the system calls that take a path which may be one of procfs.c's, and directory
- *                 listings, which may show hidden descriptors.
+ *                 listings, which may show hidden descriptors and threads.
  * Role:       everything else about paths is the kernel's. */
+#include "base/atomics.h"
 #include "base/safe.h"
+#include "sched/world.h"
 #include "sys/procfs.h"
 #include "sys/sys.h"
 
@@ -153,9 +155,34 @@ static const DirentShape shape_old = {16, 18}; /* struct linux_dirent: ino, off,
 
 enum { NUMBER_ROOM = 12 };
 
-/* Reads the record at `at`; its length, 0 if it can't be read. *ours: its name is a number of
- * ours. */
-static size_t read_record(GuestAddr at, size_t room, const DirentShape *shape, bool *ours)
+/* What the numbers in a directory may be that the guest must not see. */
+typedef bool (*IsHidden)(int number);
+
+static bool is_hidden_fd(int number)
+{
+    return fd_is_hidden(number);
+}
+
+static void match_lender(Thread *t, void *arg)
+{
+    int *number = arg;
+    *number = t->lender_tid == *number ? -1 : *number;
+}
+
+/* Threads that sleep in a vfork in place of the guest's: who traces all of a process's threads would wait
+ * for ever for such a one to stop. */
+static bool is_lender(int number)
+{
+    if (number > 0) {
+        world_foreach_thread(match_lender, &number);
+    }
+    return number < 0;
+}
+
+/* Reads the record at `at`; its length, 0 if it can't be read. *ours: its name is a number that is
+ * hidden. */
+static size_t read_record(GuestAddr at, size_t room, const DirentShape *shape, IsHidden hidden,
+                          bool *ours)
 {
     u16 len;
     char name[NUMBER_ROOM];
@@ -169,16 +196,16 @@ static size_t read_record(GuestAddr at, size_t room, const DirentShape *shape, b
     }
     name[n] = '\0';
     char *end;
-    *ours = name[0] >= '0' && name[0] <= '9' && fd_is_hidden((int)strtol(name, &end, 10)) && !*end;
+    *ours = name[0] >= '0' && name[0] <= '9' && hidden((int)strtol(name, &end, 10)) && !*end;
     return len;
 }
 
 /* Is there a name in the n bytes at buf that may have to go? */
-static bool has_hidden_name(GuestAddr buf, size_t n, const DirentShape *shape)
+static bool has_hidden_name(GuestAddr buf, size_t n, const DirentShape *shape, IsHidden hidden)
 {
     bool ours = false;
     for (size_t at = 0, len; at < n && !ours; at += len) {
-        len = read_record(buf + at, n - at, shape, &ours);
+        len = read_record(buf + at, n - at, shape, hidden, &ours);
         if (!len) {
             break;
         }
@@ -187,13 +214,13 @@ static bool has_hidden_name(GuestAddr buf, size_t n, const DirentShape *shape)
 }
 
 /* Moves the records that stay together; the new number of bytes. */
-static size_t drop_hidden(GuestAddr buf, size_t n, const DirentShape *shape)
+static size_t drop_hidden(GuestAddr buf, size_t n, const DirentShape *shape, IsHidden hidden)
 {
     char record[1 << 12];
     size_t to = 0;
     for (size_t at = 0, len; at < n; at += len) {
         bool ours = false;
-        len = read_record(buf + at, n - at, shape, &ours);
+        len = read_record(buf + at, n - at, shape, hidden, &ours);
         if (!len || len > sizeof(record) || (!ours && safe_read(record, buf + at, len))) {
             return n; /* the guest changes it under our feet */
         }
@@ -207,6 +234,20 @@ static size_t drop_hidden(GuestAddr buf, size_t n, const DirentShape *shape)
     return to;
 }
 
+/* What must not be in a listing of these n bytes; NULL: nothing that is. */
+static IsHidden what_to_hide(int fd, GuestAddr buf, size_t n, const DirentShape *shape)
+{
+    if (has_hidden_name(buf, n, shape, is_hidden_fd) && procfs_is_fd_dir(fd)) {
+        return is_hidden_fd;
+    }
+    /* Relaxed: who lists the threads while one is made may see it or not. */
+    if (mt_load_relaxed(&mt_lenders) != 0 && has_hidden_name(buf, n, shape, is_lender) &&
+        procfs_is_task_dir(fd)) {
+        return is_lender;
+    }
+    return NULL;
+}
+
 static i64 do_getdents(Thread *t, u64 nr, const u64 a[6], const DirentShape *shape)
 {
     if (fd_is_hidden((int)a[0])) {
@@ -214,10 +255,11 @@ static i64 do_getdents(Thread *t, u64 nr, const u64 a[6], const DirentShape *sha
     }
     for (;;) {
         i64 r = sys_pass(t, nr, a);
-        if (r <= 0 || !has_hidden_name(a[1], (size_t)r, shape) || !procfs_is_fd_dir((int)a[0])) {
+        IsHidden hidden = r > 0 ? what_to_hide((int)a[0], a[1], (size_t)r, shape) : NULL;
+        if (hidden == NULL) {
             return r;
         }
-        size_t left = drop_hidden(a[1], (size_t)r, shape);
+        size_t left = drop_hidden(a[1], (size_t)r, shape, hidden);
         if (left) {
             return (i64)left;
         }
