@@ -300,11 +300,21 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
     set_return_mask(uc, SIG_MASK_SLOT_FULL);
 }
 
+/* The kernel leaves AC and NT as the guest had them, and an outer Valgrind DF as well. With AC set, C
+ * code would die of its first unaligned access. */
+static inline __attribute__((always_inline)) void clean_flags(void)
+{
+    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpush $2\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
+                     :
+                     :
+                     : "memory", "cc");
+}
+
 static void host_handler(int sig, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
+    clean_flags();
     Thread *t = thread_self();
-    __asm__ volatile("cld" : : : "memory", "cc"); /* the kernel has done it; an outer Valgrind has not */
     if (is_kick(sig, info)) {
         if (t) {
             go_to_run_loop(uc);
