@@ -2,11 +2,13 @@
  * cache.c -- the code cache.
  * Role:       owns the code's memory and knows which block a code address belongs to. It does not
  *             know what blocks are (a BlockRef is a number here).
- * Invariants: C1. a chunk has at most one owner thread, and only the owner takes room from it.
+ * Invariants: C1. a chunk has at most one owner thread, and only the owner takes room from it, while the
+ *                 chunk is busy. One that is not busy may be taken over by another thread.
  *             C2. starts[0..nstarts) of a chunk is sorted by offset: room is taken upwards.
  *             C3. a chunk is free <=> no owner and no live block.
- * Locking:    pool_lock guards the free list, `owned` and `live`; the owner alone changes the bump
- *             pointers. cache_find_block() takes no lock: nstarts is published by a release store.
+ * Locking:    pool_lock guards kinds, `live`, and changes of owners; the owner alone makes its chunk busy and
+ *             not busy, and changes the bump pointers meanwhile. cache_find_block() takes no lock: nstarts
+ *             is published by a release store.
  * Signals:    cache_find_block() only. */
 #include "jit/cache.h"
 
@@ -32,25 +34,29 @@ typedef struct Chunk {
     CacheOff lo, hi;
     CacheOff next; /* bump pointer; owner */
     u8 kind;
-    bool owned;  /* pool_lock */
+    u64 owner;   /* atomic: 0: none; own_id(), one more while busy */
     u32 live;    /* pool_lock */
     u32 nstarts; /* atomic: REL by the owner, ACQ by cache_find_block() */
     ChunkStart *starts;
 } Chunk;
 
 #define MT_BLOCK_ALIGN 16u
-#define MT_DROP_ALL 8 /* of so many full chunks one drops the whole writable view */
+#define MT_SHARE_BELOW 16u /* threads share chunks when less than this part of all is free */
+#define MT_DROP_ALL 8      /* of so many full chunks one drops the whole writable view */
 
 Cache mt_cache;
 
 static MtMutex pool_lock = MT_MUTEX_INIT(RANK_JIT_CACHE);
 static Chunk *chunks;
 
-typedef struct OwnChunk {
-    Chunk *chunk;
-    u32 generation;
-} OwnChunk;
-static __thread OwnChunk own[CHUNK_COLD + 1]; /* by kind */
+/* By kind: the chunks that the thread had last. They are still its own if they say so. */
+static __thread Chunk *own[CHUNK_COLD + 1];
+#define MT_BUSY 1u
+
+static u64 own_id(void)
+{
+    return (u64)(uintptr_t)own;
+}
 
 static u32 glue_at;
 
@@ -173,9 +179,9 @@ static void pool_init(void)
         c->lo = mt_cache.code_lo + i * mt_cache.chunk_size;
         c->hi = c->lo + mt_cache.chunk_size;
         c->kind = CHUNK_FREE;
-        c->owned = false;
         c->live = 0;
-        mt_store_relaxed(&c->nstarts, 0); /* world stopped, or before threads */
+        mt_store_relaxed(&c->owner, 0); /* world stopped, or before threads */
+        mt_store_relaxed(&c->nstarts, 0);
     }
 }
 
@@ -224,31 +230,95 @@ int cache_init(void)
     return 0;
 }
 
+static bool is_own(const Chunk *c)
+{
+    /* Relaxed: nobody else writes a value that is this thread's. */
+    return c != NULL && (mt_load_relaxed(&c->owner) & ~(u64)MT_BUSY) == own_id();
+}
+
+/* Makes the thread's chunk busy. False: it is another's by now. */
+static bool make_busy(Chunk *c)
+{
+    u64 id = own_id();
+
+    /* It is busy if the last translation has been given up: a flush comes next. */
+    return is_own(c) &&
+           (mt_load_relaxed(&c->owner) == (id | MT_BUSY) || mt_cas(&c->owner, &id, id | MT_BUSY));
+}
+
+/* REL pairs with take_over_locked(): who takes the chunk sees how far it is used. */
+static void end_busy(Chunk *c)
+{
+    mt_store_release(&c->owner, own_id());
+}
+
 static void chunk_maybe_free_locked(Chunk *c)
 {
-    if (!c->owned && c->live == 0 && c->kind != CHUNK_FREE) {
+    if (mt_load_relaxed(&c->owner) == 0 && c->live == 0 && c->kind != CHUNK_FREE) {
         c->kind = CHUNK_FREE;
         mt_store_release(&c->nstarts, 0);
     }
 }
 
-/* A chunk for a new owner: one that an ended thread has left with room in it, else the first free one.
- * Cold ones come from the other end, so that hot code stays dense. */
-static Chunk *find_room_locked(ChunkKind kind)
+static void give_up_locked(Chunk *c)
 {
-    Chunk *free_chunk = NULL;
+    mt_store_release(&c->owner, 0);
+    chunk_maybe_free_locked(c);
+}
+
+/* A chunk of the kind that belongs to a thread which is not translating now. */
+static Chunk *take_over_locked(ChunkKind kind, u32 need)
+{
+    static u32 last; /* so that not all take the same */
 
     for (u32 i = 0; i < mt_cache.nchunks; i++) {
-        Chunk *c = &chunks[kind == CHUNK_COLD ? mt_cache.nchunks - 1 - i : i];
+        u32 k = (last + i) % mt_cache.nchunks;
+        Chunk *c = &chunks[k];
+        u64 owner = mt_load_relaxed(&c->owner);
 
-        if (c->kind == kind && !c->owned && c->hi - c->next >= mt_cache.chunk_size / 2) {
-            return c;
-        }
-        if (c->kind == CHUNK_FREE && free_chunk == NULL) {
-            free_chunk = c;
+        if (c->kind == kind && owner != 0 && !(owner & MT_BUSY) &&
+            mt_cas(&c->owner, &owner, own_id() | MT_BUSY)) {
+            if (c->hi - c->next >= need) {
+                last = k + 1;
+                return c;
+            }
+            mt_store_release(&c->owner, owner);
         }
     }
-    return free_chunk;
+    return NULL;
+}
+
+/* A chunk for a new owner: one that another has left with room in it, else the first free one. Cold ones
+ * come from the other end, so that hot code stays dense. When few are free, threads share: each may
+ * need three, and there may be thousands. */
+static Chunk *find_room_locked(ChunkKind kind, u32 need)
+{
+    Chunk *free_chunk = NULL, *c = NULL;
+    u32 nfree = 0;
+
+    for (u32 i = 0; i < mt_cache.nchunks; i++) {
+        c = &chunks[kind == CHUNK_COLD ? mt_cache.nchunks - 1 - i : i];
+        if (c->kind == kind && mt_load_relaxed(&c->owner) == 0 &&
+            c->hi - c->next >= mt_cache.chunk_size / 2) {
+            break;
+        }
+        if (c->kind == CHUNK_FREE) {
+            free_chunk = nfree++ == 0 ? c : free_chunk;
+        }
+        c = NULL;
+    }
+    if (c == NULL && nfree < mt_cache.nchunks / MT_SHARE_BELOW) {
+        c = take_over_locked(kind, need);
+    }
+    if (c == NULL && free_chunk != NULL) {
+        c = free_chunk;
+        c->kind = (u8)kind;
+        c->next = c->lo;
+    }
+    if (c != NULL) {
+        mt_store_relaxed(&c->owner, own_id() | MT_BUSY);
+    }
+    return c;
 }
 
 /* A full chunk is hardly written any more (links are patched now and then): takes its pages out of the
@@ -264,27 +334,21 @@ static void drop_write_view_locked(const Chunk *c)
     madvise((void *)lo, hi - lo, MADV_DONTNEED);
 }
 
-/* Gives the thread's chunk up (its blocks stay) and takes a free one. */
-static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
+/* Gives the thread's chunk up (its blocks stay) and takes another. */
+static Chunk *chunk_switch(ChunkKind kind, u32 need)
 {
-    Chunk *c;
+    Chunk *c = own[kind];
+    bool was_free;
 
     mt_mutex_lock(&pool_lock);
-    if (o->chunk != NULL && o->generation == mt_cache.generation) {
-        drop_write_view_locked(o->chunk);
-        o->chunk->owned = false;
-        chunk_maybe_free_locked(o->chunk);
+    if (is_own(c)) {
+        drop_write_view_locked(c);
+        give_up_locked(c);
     }
-    c = find_room_locked(kind);
-    if (c != NULL) {
-        c->owned = true;
-        if (c->kind == CHUNK_FREE) {
-            c->kind = (u8)kind;
-            c->next = c->lo;
-        }
-    }
+    c = find_room_locked(kind, need);
+    was_free = c != NULL && c->next == c->lo;
     mt_mutex_unlock(&pool_lock);
-    if (c != NULL) {
+    if (was_free) {
         /* What an outer Valgrind knows of the chunk's last use is void; its own patches to code that
          * has run are told one by one. */
         annot_code_changed((void *)cache_exec_addr(c->lo), c->hi - c->lo);
@@ -293,20 +357,16 @@ static Chunk *chunk_switch(OwnChunk *o, ChunkKind kind)
         c->starts = malloc(mt_cache.chunk_size / MT_BLOCK_ALIGN * sizeof(ChunkStart));
         MT_ASSERT(c->starts != NULL);
     }
-    o->chunk = c;
-    o->generation = mt_cache.generation;
+    own[kind] = c;
     return c;
 }
 
+/* A chunk with room, busy. */
 static Chunk *own_chunk(ChunkKind kind, u32 need)
 {
-    OwnChunk *o = &own[kind];
+    Chunk *c = own[kind];
 
-    if (o->chunk != NULL && o->generation == mt_cache.generation &&
-        o->chunk->hi - o->chunk->next >= need) {
-        return o->chunk;
-    }
-    return chunk_switch(o, kind);
+    return make_busy(c) && c->hi - c->next >= need ? c : chunk_switch(kind, need);
 }
 
 bool cache_reserve(CodeSpace *s, u32 need)
@@ -315,6 +375,9 @@ bool cache_reserve(CodeSpace *s, u32 need)
     Chunk *cold = c != NULL ? own_chunk(CHUNK_COLD, need / 2) : NULL;
 
     if (cold == NULL) {
+        if (c != NULL) {
+            end_busy(c);
+        }
         return false;
     }
     s->chunk = c;
@@ -368,6 +431,8 @@ void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref)
         s->cold_chunk->next = s->cold;
         count_live(s->cold_chunk);
     }
+    end_busy(s->cold_chunk);
+    end_busy(c);
 }
 
 CacheOff cache_take_thunk(u32 n, u32 block_ref)
@@ -383,6 +448,7 @@ CacheOff cache_take_thunk(u32 n, u32 block_ref)
     at = c->next;
     c->next += n;
     add_start(c, at, block_ref);
+    end_busy(c);
     return at;
 }
 
@@ -456,11 +522,10 @@ void cache_thread_exit(void)
 {
     mt_mutex_lock(&pool_lock);
     for (int i = 0; i <= CHUNK_COLD; i++) {
-        if (own[i].chunk != NULL && own[i].generation == mt_cache.generation) {
-            own[i].chunk->owned = false;
-            chunk_maybe_free_locked(own[i].chunk);
+        if (is_own(own[i])) {
+            give_up_locked(own[i]);
         }
-        own[i].chunk = NULL;
+        own[i] = NULL;
     }
     mt_mutex_unlock(&pool_lock);
 }
@@ -571,10 +636,8 @@ int cache_after_fork_child(const CacheCopy *copy)
     for (u32 i = 0; i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
-        if (c->owned && c != own[CHUNK_BLOCKS].chunk && c != own[CHUNK_THUNKS].chunk &&
-            c != own[CHUNK_COLD].chunk) {
-            c->owned = false;
-            chunk_maybe_free_locked(c);
+        if (mt_load_relaxed(&c->owner) != 0 && !is_own(c)) {
+            give_up_locked(c);
         }
     }
     return r;

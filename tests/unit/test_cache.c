@@ -204,6 +204,47 @@ static void several_threads(void **state)
     assert_int_equal(cache_used_bytes(), 0);
 }
 
+/* More threads than there are chunks, none of which needs much: nobody's translation fails. */
+enum { CROWD = 100 };
+static pthread_barrier_t crowd;
+
+static void *work_a_little(void *arg)
+{
+    u32 id = (u32)(uintptr_t)arg;
+    u64 seed = id + 1;
+    Piece mine[6];
+
+    for (u32 i = 0; i < MT_ARRAY_SIZE(mine); i++) {
+        assert_true(make_piece(&mine[i], id << 8 | i, &seed));
+        assert_int_not_equal(cache_take_thunk(48, id << 8 | 0x80), 0);
+        pthread_barrier_wait(&crowd); /* all hold on to their chunks */
+    }
+    for (u32 i = 0; i < MT_ARRAY_SIZE(mine); i++) {
+        check_piece(&mine[i]);
+    }
+    cache_thread_exit();
+    return NULL;
+}
+
+static void more_threads_than_chunks(void **state)
+{
+    pthread_t t[CROWD];
+    pthread_attr_t attr;
+
+    assert_true(3 * CROWD > 2 * mt_cache.nchunks);
+    pthread_barrier_init(&crowd, NULL, CROWD);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 64 * 1024);
+    for (uintptr_t i = 0; i < CROWD; i++) {
+        assert_int_equal(pthread_create(&t[i], &attr, work_a_little, (void *)(i + 1)), 0);
+    }
+    for (int i = 0; i < CROWD; i++) {
+        pthread_join(t[i], NULL);
+    }
+    cache_flush_world();
+    assert_int_equal(cache_used_bytes(), 0);
+}
+
 /* The child's cache is a copy: what either does afterwards the other does not see. */
 static void fork_copies(void **state)
 {
@@ -242,7 +283,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(glue_is_no_block), cmocka_unit_test(fill_find_flush),
         cmocka_unit_test(release_frees),    cmocka_unit_test(thunks),
-        cmocka_unit_test(several_threads),  cmocka_unit_test(fork_copies),
+        cmocka_unit_test(several_threads),  cmocka_unit_test(more_threads_than_chunks),
+        cmocka_unit_test(fork_copies),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
