@@ -6,10 +6,14 @@
 
 Events: each line that the guest prints must be found in the tool's lines, in this order.
 Keys: every superblock has three versions and is always entered by the right one.
-Code: random code before and behind instructions computes what it should, and the guest goes on as ever."""
+Code: random code before and behind instructions computes what it should, and the guest goes on as ever.
+Addr: a small checker of addressability finds what addr_guest.c does wrong, no more and no less; real
+programs do what they do natively."""
 import argparse
+import difflib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,6 +67,37 @@ def check_code(tool, guest, mode):
     return bad if told else ["the tool has said nothing"]
 
 
+def check_addr(tool, guest, mode):
+    done = run([tool, *mode, guest])
+    found = [line[7:] for line in done.stderr.splitlines() if line.startswith("probe: ")]
+    if done.returncode != 0:
+        return ["exit status %d" % done.returncode, *done.stderr.splitlines()[-5:]]
+    return list(difflib.unified_diff(done.stdout.splitlines(), found, "wanted", "found", "", "", 0))
+
+
+def real_programs(folder):
+    """What the checker runs: commands that write to stdout only, or to the folder."""
+    data, source = os.path.join(folder, "data"), os.path.join(folder, "source.c")
+    with open(data, "w") as out:
+        out.writelines("%d %d\n" % (i, i * i % 977) for i in range(30000))
+    with open(source, "w") as out:
+        out.write("#include <stdio.h>\nint main(int n, char **v) { return printf(\"%d\", n); }\n")
+    python = "import json, random, re, zlib; random.seed(1); " \
+        "x = [random.random() for i in range(999)]; print(sum(x), zlib.crc32(json.dumps(x).encode())," \
+        " len(re.findall('7[0-4]', repr(x))))"
+    programs = (["/usr/bin/python3", "-c", python], ["gcc", "-O2", "-S", "-o", "-", source],
+                ["pigz", "-p3", "-c", data], ["sort", "-k2n", data])
+    return [p for p in programs if shutil.which(p[0])]
+
+
+def check_same(tool, program, mode):
+    def once(command):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120)
+        return done.returncode, done.stdout
+
+    return [] if once(program) == once([tool, *mode, *program]) else ["not as natively"]
+
+
 def report(lines, what, mode):
     print("%s %s %s" % ("fail" if lines else "pass", what, " ".join(mode)))
     for line in lines:
@@ -78,7 +113,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         guest = compile_guest(folder, "probe_guest")
         sorting = compile_guest(folder, "keys_guest")
+        addressing = compile_guest(folder, "addr_guest")
+        addr = os.path.join(args.build, "mtvg_addr")
+        for program in real_programs(folder):
+            failed += report(check_same(addr, program, ["--trace-children=yes"]), "addr " + program[0], [])
         for mode in MODES:
+            failed += report(check_addr(addr, addressing, mode), "addr", mode)
             failed += report(check_events(os.path.join(args.build, "mtvg_probe"), guest, mode),
                              "events", mode)
             for program in ([sorting], ["/bin/sh", "-c", "echo a | sort"]):
