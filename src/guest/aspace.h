@@ -83,4 +83,6 @@ void aspace_set_read_implies_exec(bool on);
 /* fork: the child calls this to make the lock usable again; the parent held it across fork. */
 void aspace_after_fork_child(void);
 
+extern u64 aspace_task_size; /* end of user space; set by aspace_init() */
+
 #endif

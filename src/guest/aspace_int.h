@@ -41,7 +41,6 @@ static inline void aspace_tell(AspaceEvent what, GuestAddr start, GuestAddr end,
     }
 }
 int aspace_effective_prot(int prot); /* what the kernel makes of it (READ_IMPLIES_EXEC) */
-extern u64 aspace_task_size;         /* end of user space */
 
 /* Is the node memory that the guest may change? */
 static inline bool node_is_guest(const MapNode *n)

@@ -22,6 +22,7 @@
 #include "sched/world.h"
 #include "sys/signal.h"
 #include "sys/sys.h"
+#include "sys/vsyscall.h"
 
 #include <signal.h>
 
@@ -296,6 +297,9 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
         break;
     case ACT_REPLACE: do_replaced(t); break;
     case ACT_FETCH_FAULT:
+        if (vsyscall_call(t)) {
+            break;
+        }
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
                           MT_PF_USER_FETCH | (mapped || (i64)fault < 0 ? 1 : 0));
         break;
