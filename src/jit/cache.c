@@ -230,20 +230,26 @@ int cache_init(void)
     return 0;
 }
 
-static bool is_own(const Chunk *c)
+static bool is_owner(const Chunk *c)
 {
     /* Relaxed: nobody else writes a value that is this thread's. */
-    return c != NULL && (mt_load_relaxed(&c->owner) & ~(u64)MT_BUSY) == own_id();
+    return (mt_load_relaxed(&c->owner) & ~(u64)MT_BUSY) == own_id();
 }
 
-/* Makes the thread's chunk busy. False: it is another's by now. */
-static bool make_busy(Chunk *c)
+/* Is own[kind] still the thread's? It may be so again, but for another kind, behind a flush. */
+static bool is_own(ChunkKind kind)
 {
-    u64 id = own_id();
+    return own[kind] != NULL && is_owner(own[kind]) && own[kind]->kind == kind;
+}
+
+/* Makes own[kind] busy. False: it is another's by now. */
+static bool make_busy(ChunkKind kind)
+{
+    u64 *owner = own[kind] != NULL ? &own[kind]->owner : NULL, id = own_id();
 
     /* It is busy if the last translation has been given up: a flush comes next. */
-    return is_own(c) &&
-           (mt_load_relaxed(&c->owner) == (id | MT_BUSY) || mt_cas(&c->owner, &id, id | MT_BUSY));
+    return is_own(kind) &&
+           (mt_load_relaxed(owner) == (id | MT_BUSY) || mt_cas(owner, &id, id | MT_BUSY));
 }
 
 /* REL pairs with take_over_locked(): who takes the chunk sees how far it is used. */
@@ -282,7 +288,7 @@ static Chunk *take_over_locked(ChunkKind kind, u32 need)
                 last = k + 1;
                 return c;
             }
-            mt_store_release(&c->owner, owner);
+            give_up_locked(c); /* its owner would, too */
         }
     }
     return NULL;
@@ -341,7 +347,7 @@ static Chunk *chunk_switch(ChunkKind kind, u32 need)
     bool was_free;
 
     mt_mutex_lock(&pool_lock);
-    if (is_own(c)) {
+    if (is_own(kind)) {
         drop_write_view_locked(c);
         give_up_locked(c);
     }
@@ -366,7 +372,7 @@ static Chunk *own_chunk(ChunkKind kind, u32 need)
 {
     Chunk *c = own[kind];
 
-    return make_busy(c) && c->hi - c->next >= need ? c : chunk_switch(kind, need);
+    return make_busy(kind) && c->hi - c->next >= need ? c : chunk_switch(kind, need);
 }
 
 bool cache_reserve(CodeSpace *s, u32 need)
@@ -522,7 +528,7 @@ void cache_thread_exit(void)
 {
     mt_mutex_lock(&pool_lock);
     for (int i = 0; i <= CHUNK_COLD; i++) {
-        if (is_own(own[i])) {
+        if (is_own((ChunkKind)i)) {
             give_up_locked(own[i]);
         }
         own[i] = NULL;
@@ -636,7 +642,7 @@ int cache_after_fork_child(const CacheCopy *copy)
     for (u32 i = 0; i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
-        if (mt_load_relaxed(&c->owner) != 0 && !is_own(c)) {
+        if (mt_load_relaxed(&c->owner) != 0 && !is_owner(c)) {
             give_up_locked(c);
         }
     }
