@@ -34,28 +34,39 @@ int block_arena_init(u64 cache_size)
     return 0;
 }
 
-static u64 block_bytes(u32 nedges, u32 pcmap_len)
+_Static_assert(sizeof(Block) == 64 && sizeof(Edge) == 24, "grow them with care");
+
+static u64 block_bytes(const BlockShape *s)
 {
-    return MT_ALIGN_UP(sizeof(Block) + nedges * sizeof(Edge) + pcmap_len, 8);
+    u64 edge = sizeof(Edge) + (s->has_tool ? sizeof(EdgeTool) : 0);
+
+    return MT_ALIGN_UP(sizeof(Block) + s->nedges * edge + s->npages * sizeof(PageLink) +
+                           s->pcmap_len + s->extra,
+                       8);
 }
 
-Block *block_alloc(u32 nedges, u32 pcmap_len)
+Block *block_alloc(const BlockShape *shape)
 {
-    u64 n = block_bytes(nedges, pcmap_len);
+    u64 n = block_bytes(shape);
     u64 cls = n / 8;
-    void *p = NULL;
+    Block *p = NULL;
 
     mt_mutex_lock(&arena_lock);
     if (cls < MT_CLASSES && free_lists[cls] != NULL) {
         p = free_lists[cls];
         free_lists[cls] = *(void **)p;
     } else if (arena_next + n <= arena_size) {
-        p = mt_block_arena + arena_next;
+        p = (Block *)(mt_block_arena + arena_next);
         arena_next += n;
     }
     mt_mutex_unlock(&arena_lock);
     if (p != NULL) {
         memset(p, 0, n);
+        p->nedges = (u8)shape->nedges;
+        p->npages = (u8)shape->npages & 0x7f;
+        p->has_tool = shape->has_tool;
+        p->pcmap_len = (u16)shape->pcmap_len;
+        p->extra = shape->extra;
     }
     return p;
 }
@@ -74,7 +85,8 @@ static void annot_reuse(Block *b)
 
 void block_free(Block *b)
 {
-    u64 cls = block_bytes(b->nedges, b->pcmap_len + b->extra) / 8;
+    const BlockShape shape = {b->nedges, b->npages, b->pcmap_len, b->extra, b->has_tool};
+    u64 cls = block_bytes(&shape) / 8;
 
     if (cls >= MT_CLASSES) {
         return; /* regained at the next flush */

@@ -25,48 +25,56 @@ typedef enum EdgeKind {
     EDGE_AFTER,   /* behind an instruction and the tool's code that follows it: a signal has come */
 } EdgeKind;
 
-/* An exit of a block. Immutable but for the fields marked. */
+/* An exit of a block; there are two or three a block, so every byte counts. Immutable but for the fields
+ * marked. What depends on the block is behind the functions below. */
 typedef struct Edge {
-    GuestAddr target;
-    BlockRef from;
-    CacheOff patch; /* the rel32 field of the jump; 0: this edge is never linked */
-    CacheOff stub;
+    i64 target : 58; /* guest address */
+    u64 index : 6;   /* among the block's edges */
+    u16 patch; /* the rel32 field of the jump, from host_start; 0: this edge is never linked */
+    u16 stub;  /* linked: its stub, from `cold`; else the EdgeKind */
     /* guarded by the chain lock of the block linked to */
     BlockRef to;
     EdgeRef in_next, in_prev;
-    u32 key; /* of the target's version */
-    u8 kind;
-    u16 pairs
-        [3]; /* what the instruction counts (counts.h); EDGE_AFTER: counts_stop()'s arguments */
 } Edge;
 
+/* What a tool adds to an edge. */
+typedef struct EdgeTool {
+    u32 key; /* of the target's version */
+    /* EDGE_SYSCALL: what the instruction counts (counts.h); EDGE_AFTER: counts_stop()'s arguments */
+    u16 pairs[3];
+    u16 unused[3]; /* a multiple of 8 */
+} EdgeTool;
+
 #define MT_BLOCK_PAGES 3
+
+/* A page that the block depends on. */
+typedef struct PageLink {
+    u32 page;      /* entry of smc.c's table */
+    BlockRef next; /* the next block of the page; guarded by the page's lock */
+} PageLink;
 
 typedef struct Block {
     /* immutable after publication */
     struct cds_lfht_node node;
     GuestAddr pc;
     u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
-    CacheOff host; /* entry for direct jumps */
-    u32 host_size;
-    CacheOff cold; /* its stubs; 0: none */
-    u16 guest_bytes;
+    CacheOff host_start; /* where its code begins: the inline indirect entry, if any */
+    CacheOff cold;       /* its stubs; 0: none */
+    u16 host_size;       /* from host_start */
     u16 pcmap_len;
     u32 extra; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
-    u8 nedges, ninsns, npages;
-    bool inline_ind;
-    u32 pages[MT_BLOCK_PAGES]; /* page table entries (smc.c) it depends on */
-    BlockRef self;
-    /* guarded by the page's lock (smc.c) */
-    BlockRef page_next[MT_BLOCK_PAGES];
+    u8 nedges, ninsns;
+    u8 entry_size; /* of the inline indirect entry; 0: none */
+    u8 npages : 7;
+    u8 has_tool : 1;      /* there are EdgeTools */
+    BlockRef retire_next; /* smc.c's retire list */
     /* guarded by this block's chain lock */
     EdgeRef in_head;
     /* atomic */
     u32 dead;
-    u32 host_start;       /* where its code begins (the inline indirect entry, if any) */
-    CacheOff ind;         /* entry for indirect branches (checks slot[1]); 0 none yet */
-    BlockRef retire_next; /* smc.c's retire list */
-    /* Edge edges[nedges], then u8 pcmap[pcmap_len], then u8 side[extra] follow */
+    CacheOff ind; /* entry for indirect branches (checks slot[1]); 0 none yet */
+    /* Edge edges[nedges], EdgeTool tools[has_tool ? nedges : 0], PageLink pages[npages],
+     * u8 pcmap[pcmap_len], u8 side[extra] follow */
 } Block;
 
 extern u8 *mt_block_arena;
@@ -91,9 +99,66 @@ static inline Edge *block_edges(const Block *b)
     return (Edge *)(b + 1);
 }
 
+static inline EdgeTool *block_tools(const Block *b)
+{
+    return (EdgeTool *)(block_edges(b) + b->nedges);
+}
+
+static inline PageLink *block_pages(const Block *b)
+{
+    return (PageLink *)(block_tools(b) + (b->has_tool ? b->nedges : 0));
+}
+
 static inline u8 *block_pcmap(const Block *b)
 {
-    return (u8 *)(block_edges(b) + b->nedges);
+    return (u8 *)(block_pages(b) + b->npages);
+}
+
+static inline BlockRef block_ref(const Block *b)
+{
+    return arena_ref(b);
+}
+
+/* Entry for direct jumps. */
+static inline CacheOff block_host(const Block *b)
+{
+    return b->host_start + b->entry_size;
+}
+
+static inline Block *edge_block(const Edge *e)
+{
+    return (Block *)((const u8 *)(e - e->index) - sizeof(Block));
+}
+
+static inline EdgeKind edge_kind(const Edge *e)
+{
+    return e->patch != 0 ? EDGE_DIRECT : (EdgeKind)e->stub;
+}
+
+static inline CacheOff edge_patch(const Edge *e)
+{
+    return edge_block(e)->host_start + e->patch;
+}
+
+static inline CacheOff edge_stub(const Edge *e)
+{
+    return edge_block(e)->cold + e->stub;
+}
+
+/* NULL: there is no tool, all of it would be 0. */
+static inline EdgeTool *edge_tool(const Edge *e)
+{
+    const Block *b = edge_block(e);
+
+    return b->has_tool ? &block_tools(b)[e->index] : NULL;
+}
+
+/* The version that the exit leads to. */
+static inline u32 edge_key(const Edge *e)
+{
+    const EdgeTool *x = edge_tool(e);
+
+    return x != NULL ? x->key : 0;
 }
 
 /* Only if extra != 0. */
@@ -104,8 +169,14 @@ static inline u8 *block_side(const Block *b)
 
 /* Reserves the arena for a cache of that size. 0 or -ENOMEM. */
 int block_arena_init(u64 cache_size);
-/* Memory for a block, zeroed; NULL: the arena is full (flush). */
-Block *block_alloc(u32 nedges, u32 pcmap_len);
+/* What decides a block's size. */
+typedef struct BlockShape {
+    u32 nedges, npages, pcmap_len, extra;
+    bool has_tool;
+} BlockShape;
+
+/* Memory for a block, its shape filled in, all else 0; NULL: the arena is full (flush). */
+Block *block_alloc(const BlockShape *shape);
 void block_free(Block *b);
 /* World stopped, all blocks unreachable: forgets all. */
 void block_arena_reset_world(void);

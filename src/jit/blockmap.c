@@ -40,7 +40,7 @@ static MtMutex chain_locks[MT_CHAIN_LOCKS];
 
 static MtMutex *chain_lock(const Block *b)
 {
-    return &chain_locks[b->self * 2654435761u >> 26];
+    return &chain_locks[block_ref(b) * 2654435761u >> 26];
 }
 
 /* MT_BREAK_*: deliberately wrong builds, which a race checker must report (tests/outer.py). */
@@ -199,10 +199,11 @@ Block *blockmap_add(Block *b)
  * processor that fetches the jump sees the old or the new target. */
 static void patch_jump(const Edge *e, u64 target)
 {
-    u32 rel = (u32)(target - (cache_exec_addr(e->patch) + 4));
+    CacheOff at = edge_patch(e);
+    u32 rel = (u32)(target - (cache_exec_addr(at) + 4));
 
-    mt_store_release((u32 *)cache_write_ptr(e->patch), rel);
-    annot_code_changed((void *)cache_exec_addr(e->patch), 4);
+    mt_store_release((u32 *)cache_write_ptr(at), rel);
+    annot_code_changed((void *)cache_exec_addr(at), 4);
 }
 
 static void list_add(Block *to, Edge *e)
@@ -234,7 +235,7 @@ static void list_del(Block *to, Edge *e)
 
 static void unlink_edge_locked(Block *to, Edge *e)
 {
-    patch_jump(e, cache_exec_addr(e->stub));
+    patch_jump(e, cache_exec_addr(edge_stub(e)));
     list_del(to, e);
     STAT_INC(UNLINKS);
 }
@@ -246,7 +247,7 @@ static bool is_dead(const Block *b)
 
 void chain_link(Edge *e, Block *to)
 {
-    Block *from = block_of(e->from);
+    Block *from = edge_block(e);
 
     if (e->patch == 0) {
         return;
@@ -256,9 +257,9 @@ void chain_link(Edge *e, Block *to)
     if (!is_dead(to) && mt_load_relaxed(&e->to) == 0) {
         u32 none = 0;
 
-        if (mt_cas(&e->to, &none, to->self)) {
+        if (mt_cas(&e->to, &none, block_ref(to))) {
             list_add(to, e);
-            patch_jump(e, cache_exec_addr(to->host));
+            patch_jump(e, cache_exec_addr(block_host(to)));
             STAT_INC(LINKS);
             if (is_dead(from)) {
                 unlink_edge_locked(to, e);
@@ -343,7 +344,7 @@ bool blockmap_unlink(Block *b)
 
 static CacheOff make_thunk(Block *b)
 {
-    CacheOff at = cache_take_thunk(MT_IND_BYTES, b->self);
+    CacheOff at = cache_take_thunk(MT_IND_BYTES, block_ref(b));
     Emit e;
 
     if (at == 0) {
@@ -351,7 +352,7 @@ static CacheOff make_thunk(Block *b)
     }
     e.w = cache_write_ptr(at);
     e.x = cache_exec_addr(at);
-    return lower_ind_entry(&e, b->pc, cache_exec_addr(b->host));
+    return lower_ind_entry(&e, b->pc, cache_exec_addr(block_host(b)));
 }
 
 bool ibt_publish(Block *b)

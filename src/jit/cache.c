@@ -190,7 +190,7 @@ static u32 choose_chunk_size(u64 code)
     u64 n = code / 64;
     u32 size = 8192;
 
-    while (size < 65536 && size * 2 <= n) {
+    while (size < MT_CHUNK_MAX && size * 2 <= n) {
         size *= 2;
     }
     return size;

@@ -36,7 +36,7 @@ u32 counts_vector(const CountVec *v, bool spare);
 
 void counts_total(u64 out[MT_COUNTERS]);
 
-/* --- the side table of a block: what recovery must know. All offsets are from Block.host. ------
+/* --- the side table of a block: what recovery must know. All offsets are from block_host(). ------
  *   u16 nrecs, u8 nreps, u8 ninsns
  *   nrecs * CountRec    additions, in the order of the code
  *   nreps * RepRec

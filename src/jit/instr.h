@@ -53,11 +53,11 @@ typedef struct SbCall {
     u16 hot, cold; /* bytes that it may need, at most */
     u16 reads;     /* registers of the guest that it reads */
     CacheOff imm;  /* where the site's reference is to be written; 0: nowhere */
-    u32 ret;       /* offset from Block.host of the code behind the call */
+    u32 ret;       /* offset from block_host() of the code behind the call */
 } SbCall;
 
 /* What the block keeps of code that may fault, and of what follows an instruction (instr_emit.c). Offsets
- * are from Block.host. */
+ * are from block_host(). */
 typedef struct CodeRec {
     u16 begin, end;
     CacheOff fault; /* where a fault leads to; in the hot code: to `end` */
@@ -173,7 +173,7 @@ typedef struct CallSite {
     GuestAddr pc;      /* the instruction */
     GuestAddr next_pc; /* where the guest stands at the call */
     BlockRef block;
-    u32 off; /* of the code behind the call, from Block.host */
+    u32 off; /* of the code behind the call, from block_host() */
     u8 next; /* instructions before this one have been executed */
     u8 len, nmems, when;
     u8 flags;

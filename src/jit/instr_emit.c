@@ -499,7 +499,7 @@ static void write_site(const MtvgSb *sb, const SbCall *c, const Block *b, CallSi
                     .arg = c->arg,
                     .pc = in->pc,
                     .next_pc = c->when == MTVG_BEFORE ? in->pc : in->pc + in->len,
-                    .block = b->self,
+                    .block = block_ref(b),
                     .off = c->ret,
                     .next = (u8)(c->insn + (c->when == MTVG_AFTER)),
                     .len = in->len,
@@ -528,7 +528,7 @@ void instr_write_extra(const MtvgSb *sb, Block *b)
     }
     write_tail(sb, side + b->extra - tail_bytes(sb));
     for (u32 i = 0; i < sb->nafters; i++) {
-        u16 *pairs = block_edges(b)[sb->afters[i].edge].pairs;
+        u16 *pairs = block_tools(b)[sb->afters[i].edge].pairs;
 
         pairs[0] = sb->afters[i].end;
         pairs[1] = sb->afters[i].next;

@@ -156,13 +156,13 @@ void recover_leave_cache(ucontext_t *uc)
         apply_ib_probe(pc);
     } else if (kind == CHUNK_THUNKS) {
         apply_ind_entry(b, off - b->ind);
-    } else if (off < b->host) {
+    } else if (off < block_host(b)) {
         apply_ind_entry(b, off - b->ind);
-    } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - b->host, &s)) {
+    } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - block_host(b), &s)) {
         apply_state(&s);
         mt_cpu.key = b->key;
         if (b->extra != 0) {
-            counts_interrupted(block_side(b), off - b->host, s.insn_index, is_behind(&s));
+            counts_interrupted(block_side(b), off - block_host(b), s.insn_index, is_behind(&s));
         }
     } else {
         mt_cpu.rip = b->pc;
@@ -173,7 +173,7 @@ void recover_leave_cache(ucontext_t *uc)
 
 /* --- tools' code ------------------------------------------------------------------------------ */
 
-/* Offset of the interrupted instruction from Block.host; ~0: not in the block's own code. */
+/* Offset of the interrupted instruction from block_host(); ~0: not in the block's own code. */
 static u32 block_offset(u64 pc, Block **b)
 {
     ChunkKind kind;
@@ -182,11 +182,11 @@ static u32 block_offset(u64 pc, Block **b)
         return ~0u;
     }
     *b = block_of(cache_find_block(pc, &kind));
-    if (*b == block_of(0) || kind != CHUNK_BLOCKS || cache_off(pc) < (*b)->host ||
+    if (*b == block_of(0) || kind != CHUNK_BLOCKS || cache_off(pc) < block_host(*b) ||
         cache_off(pc) >= (*b)->host_start + (*b)->host_size || (*b)->extra == 0) {
         return ~0u;
     }
-    return cache_off(pc) - (*b)->host;
+    return cache_off(pc) - block_host(*b);
 }
 
 bool recover_finish(ucontext_t *uc)
@@ -203,7 +203,7 @@ bool recover_finish(ucontext_t *uc)
         const AfterRec *a = &codes.afters[i];
 
         if (off >= a->begin && off < a->end) {
-            mt_cpu.copied = b->self;
+            mt_cpu.copied = block_ref(b);
             uc->uc_mcontext.gregs[REG_RIP] = (greg_t)cache_exec_addr(a->copy + (off - a->begin));
             return true;
         }
@@ -231,7 +231,7 @@ static u32 copied_offset(u64 pc, Block **b, u64 *moved)
         u32 at = cache_off(pc) - a->copy;
 
         if (at < (u32)(a->end - a->begin)) {
-            *moved = a->copy - ((*b)->host + a->begin);
+            *moved = a->copy - (block_host(*b) + a->begin);
             return a->begin + at;
         }
     }
@@ -270,7 +270,7 @@ bool recover_tool_fault(ucontext_t *uc)
             g[REG_EFL] = (greg_t)saved_flags((u64)g[REG_EFL]);
         }
         g[REG_RIP] = (greg_t)(cache_exec_addr(r->fault) +
-                              (r->fault == b->host + r->end ? moved : 0));
+                              (r->fault == block_host(b) + r->end ? moved : 0));
         return true;
     }
     return false;

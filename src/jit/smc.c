@@ -161,14 +161,14 @@ bool smc_watch(GuestAddr addr, PageWatch *w)
     return valid || watch_slow(page, w);
 }
 
-static u32 page_slot(const Block *b, u32 entry)
+static BlockRef *next_of_page(Block *b, u32 entry)
 {
-    for (u32 i = 0; i < b->npages; i++) {
-        if (b->pages[i] == entry) {
-            return i;
-        }
+    PageLink *l = block_pages(b);
+
+    while (l->page != entry) {
+        l++;
     }
-    return MT_BLOCK_PAGES;
+    return &l->next;
 }
 
 static void list_remove_locked(PageEntry *p, Block *b)
@@ -176,13 +176,11 @@ static void list_remove_locked(PageEntry *p, Block *b)
     u32 entry = (u32)(p - entries);
     BlockRef *link = &p->head;
 
-    while (*link != 0 && *link != b->self) {
-        Block *x = block_of(*link);
-
-        link = &x->page_next[page_slot(x, entry)];
+    while (*link != 0 && *link != block_ref(b)) {
+        link = next_of_page(block_of(*link), entry);
     }
-    if (*link == b->self) {
-        *link = b->page_next[page_slot(b, entry)];
+    if (*link != 0) {
+        *link = *next_of_page(b, entry);
     }
 }
 
@@ -192,10 +190,10 @@ static void retire_locked(Block *b)
         return;
     }
     for (u32 i = 0; i < b->npages; i++) {
-        list_remove_locked(&entries[b->pages[i]], b);
+        list_remove_locked(&entries[block_pages(b)[i].page], b);
     }
     b->retire_next = retire_list;
-    retire_list = b->self;
+    retire_list = block_ref(b);
     retire_count++;
 }
 
@@ -210,7 +208,7 @@ void smc_retire_private(Block *b)
 {
     mt_mutex_lock(&page_lock);
     b->retire_next = retire_list;
-    retire_list = b->self;
+    retire_list = block_ref(b);
     retire_count++;
     mt_mutex_unlock(&page_lock);
 }
@@ -229,14 +227,13 @@ static bool unchanged_locked(const PageWatch *w, u32 n)
 
 static void register_locked(Block *b, const PageWatch *w, u32 n)
 {
+    MT_DCHECK(n == b->npages);
     for (u32 i = 0; i < n; i++) {
         PageEntry *p = &entries[w[i].entry];
 
-        b->pages[i] = w[i].entry;
-        b->page_next[i] = p->head;
-        p->head = b->self;
+        block_pages(b)[i] = (PageLink){w[i].entry, p->head};
+        p->head = block_ref(b);
     }
-    b->npages = (u8)n;
 }
 
 Block *smc_publish(Block *b, const PageWatch *w, u32 n)
@@ -393,7 +390,7 @@ static void free_block(Block *b)
     if (b->cold != 0) {
         cache_release(b->cold);
     }
-    if (b->ind != 0 && !b->inline_ind) {
+    if (b->ind != 0 && b->entry_size == 0) {
         cache_release(b->ind);
     }
     block_free(b);

@@ -179,6 +179,12 @@ static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
            (p->branches > mt_opts.max_branches || blockmap_find(next, p->key));
 }
 
+/* popf: if it sets TF, the trap flag, the thread leaves translated code behind it (sig_handler.c). */
+static bool is_popf(const Insn *in)
+{
+    return in->cls == INSN_PLAIN && in->modrm_off == 0xff && in->bytes[in->opcode_off] == 0x9d;
+}
+
 /* int3, int n, int1: what the signal's frame names is the instruction behind, so that must have code. */
 static bool is_trap(const Insn *in)
 {
@@ -231,7 +237,7 @@ static void plan_make(Plan *p, GuestAddr pc)
             continue;
         }
         p->ended = ends_block(in) || needs_gs(p, in);
-        if (p->ended || (in->flags & INSN_F_SEG_GS)) {
+        if (p->ended || (in->flags & INSN_F_SEG_GS) || is_popf(in)) {
             return;
         }
         if (must_stop(p, in, pc)) {
@@ -252,6 +258,11 @@ static void lower_checks(Lower *l, const Plan *p)
     lower_check_bytes(l, bytes, n);
 }
 
+static bool is_indirect(const Insn *in)
+{
+    return in->cls == INSN_JMP_IND || in->cls == INSN_CALL_IND || in->cls == INSN_RET;
+}
+
 static void lower_last(Lower *l, const Plan *p, const Insn *in)
 {
     if (needs_gs(p, in)) {
@@ -260,6 +271,8 @@ static void lower_last(Lower *l, const Plan *p, const Insn *in)
         } else {
             lower_end_exit(l, in, EDGE_EMULATE, in->pc);
         }
+    } else if ((p->flags & TR_ALONE) && is_indirect(in)) {
+        lower_end_exit(l, in, EDGE_EMULATE, in->pc);
     } else if (in->cls == INSN_INVALID) {
         lower_insn(l, in);
     } else if (ends_block(in)) {
@@ -370,53 +383,57 @@ static void fill_edges(Block *b, const Lower *l)
         Edge *e = &block_edges(b)[i];
         u32 ref = arena_ref(e);
 
-        e->target = d->target;
-        e->from = b->self;
-        e->patch = d->patch;
-        e->stub = d->stub;
-        e->key = d->key;
-        e->kind = d->kind;
+        e->target = (i64)d->target;
+        e->index = i & 63;
+        e->patch = (u16)(d->patch != 0 ? d->patch - b->host_start : 0);
+        e->stub = (u16)(d->patch != 0 ? d->stub - b->cold : d->kind);
+        if (b->has_tool) {
+            edge_tool(e)->key = d->key;
+        }
         memcpy(cache_write_ptr(d->stub) + 8, &ref, 4);
     }
 }
 
-static void fill_extra(Block *b, const Lower *l, const MtvgSb *sb, u32 extra)
+static void fill_extra(Block *b, const Lower *l, const MtvgSb *sb)
 {
     u64 pairs = instr_edge_pairs(sb, sb->n - 1);
 
-    b->extra = extra;
     for (u32 i = 0; i < l->nedges; i++) {
-        memcpy(block_edges(b)[i].pairs, &pairs, sizeof(block_edges(b)[i].pairs));
+        EdgeTool *x = &block_tools(b)[i];
+
+        memcpy(x->pairs, &pairs, sizeof(x->pairs));
     }
     instr_write_extra(sb, b);
 }
 
+_Static_assert(MT_MAX_EDGES <= 64 && MT_CHUNK_MAX <= 65536, "fields of Edge and Block");
+
 static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
 {
-    u32 extra = sb != NULL ? instr_extra_bytes(sb, l->map.len) : 0;
-    Block *b = block_alloc(l->nedges, l->map.len + extra);
+    const BlockShape shape = {.nedges = l->nedges,
+                              .npages = p->npages,
+                              .pcmap_len = l->map.len,
+                              .extra = sb != NULL ? instr_extra_bytes(sb, l->map.len) : 0,
+                              .has_tool = sb != NULL || p->key != 0};
+    Block *b = block_alloc(&shape);
     CacheOff end = (CacheOff)(l->e.x - mt_cache.exec);
 
     if (b == NULL) {
         return NULL;
     }
-    b->nedges = (u8)l->nedges;
-    b->pcmap_len = (u16)l->map.len;
     memcpy(block_pcmap(b), l->map.bytes, l->map.len);
     b->pc = p->pc;
     b->key = p->key;
-    b->self = arena_ref(b);
     b->host_start = l->start;
-    b->host = l->host;
-    b->host_size = end - l->start;
+    b->host_size = (u16)(end - l->start);
+    b->entry_size = (u8)(l->host - l->start);
     b->cold = l->space.cold != l->space.cold_start ? l->space.cold_start : 0;
     b->ninsns = (u8)p->n;
     b->ind = l->ind;
-    b->inline_ind = l->ind != 0;
     cds_lfht_node_init(&b->node);
     fill_edges(b, l);
     if (sb != NULL) {
-        fill_extra(b, l, sb, extra);
+        fill_extra(b, l, sb);
     }
     return b;
 }
@@ -440,8 +457,8 @@ static void link_exits(Block *b)
     for (u32 i = 0; i < b->nedges; i++) {
         Edge *e = &block_edges(b)[i];
 
-        if (e->kind == EDGE_DIRECT && mt_opts.chaining) {
-            Block *to = blockmap_find(e->target, e->key);
+        if (edge_kind(e) == EDGE_DIRECT && mt_opts.chaining) {
+            Block *to = blockmap_find((u64)e->target, edge_key(e));
 
             if (to != NULL) {
                 chain_link(e, to);
@@ -484,12 +501,12 @@ static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
     }
     if (p->flags & TR_STEP) {
         b->dead = 1; /* never linked, never found */
-        cache_commit(&l->space, (CacheOff)(l->e.x - mt_cache.exec), b->self);
+        cache_commit(&l->space, (CacheOff)(l->e.x - mt_cache.exec), block_ref(b));
         *out = b;
         return TR_OK;
     }
     /* Committed before it can be found: a signal handler may have to find it as soon as it runs. */
-    cache_commit(&l->space, (CacheOff)(l->e.x - mt_cache.exec), b->self);
+    cache_commit(&l->space, (CacheOff)(l->e.x - mt_cache.exec), block_ref(b));
     first = smc_publish(b, p->pages, p->npages);
     if (first != b) {
         STAT_INC(TRANSLATIONS_LOST);

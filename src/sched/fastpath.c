@@ -93,9 +93,12 @@ static FastCall fast_syscall(Thread *t)
 
 static void take_edge(const Edge *e)
 {
+    const EdgeTool *x;
+
     annot_after(e); /* pairs with blockmap_add(): the jump that led here was patched later */
-    mt_cpu.rip = e->target;
-    mt_cpu.edge_pairs = e->pairs[0] | (u64)e->pairs[1] << 16 | (u64)e->pairs[2] << 32;
+    mt_cpu.rip = (u64)e->target;
+    x = edge_tool(e);
+    mt_cpu.edge_pairs = x ? x->pairs[0] | (u64)x->pairs[1] << 16 | (u64)x->pairs[2] << 32 : 0;
 }
 
 u32 fast_run(Thread *t, u64 host_pc)

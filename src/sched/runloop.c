@@ -24,6 +24,7 @@
 #include "sys/sys.h"
 #include "sys/vsyscall.h"
 
+#include <setjmp.h>
 #include <signal.h>
 
 /* What is to be done OUTSIDE the world. */
@@ -42,7 +43,9 @@ typedef struct Way {
     bool indirect;
 } Way;
 
+#define MT_X86_DB 1
 #define MT_X86_PF 14
+#define EFLAGS_TF 0x100ull
 #define MT_PF_USER_FETCH 0x14
 
 /* The version of the code at rip that the guest goes on with. */
@@ -112,7 +115,7 @@ static u32 run_one(Thread *t, u32 flags, Action *act, GuestAddr *fault)
         translate_flush(t);
     }
     generation = mt_cache.generation;
-    reason = fast_run(t, cache_exec_addr(b->host));
+    reason = fast_run(t, cache_exec_addr(block_host(b)));
     if (generation == mt_cache.generation && reason != MT_EXIT_OUTSIDE) {
         /* Edges of the block may be named by exit_arg: valid until we leave the world. */
         smc_retire_private(b);
@@ -134,8 +137,8 @@ static u32 run_one_gs(Thread *t, u64 base, Action *act, GuestAddr *fault)
 
 static void go_to(const Edge *e)
 {
-    mt_cpu.rip = e->target;
-    mt_cpu.key = e->key;
+    mt_cpu.rip = (u64)e->target;
+    mt_cpu.key = edge_key(e);
 }
 
 /* Sets rip as the exit says. True: go on INSIDE. */
@@ -164,25 +167,25 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         way->indirect = true;
         return true;
     case MT_EXIT_SYSCALL:
-        mt_cpu.key = e->key;
+        mt_cpu.key = edge_key(e);
         *act = ACT_SYSCALL; /* rip has been set by the fast path */
         return false;
     case MT_EXIT_EMULATE:
         annot_after(e);
         go_to(e);
-        if (e->kind == EDGE_STALE) {
-            smc_retire(block_of(e->from));
+        if (edge_kind(e) == EDGE_STALE) {
+            smc_retire(edge_block(e));
             return true;
         }
-        if (e->kind == EDGE_REPLACE) {
+        if (edge_kind(e) == EDGE_REPLACE) {
             *act = ACT_REPLACE;
             return false;
         }
-        if (e->kind == EDGE_AFTER) {
-            counts_stop(block_side(block_of(e->from)), e->pairs[0], e->pairs[1]);
+        if (edge_kind(e) == EDGE_AFTER) {
+            counts_stop(block_side(edge_block(e)), edge_tool(e)->pairs[0], edge_tool(e)->pairs[1]);
             return true;
         }
-        counts_emulate(block_of(e->from));
+        counts_emulate(edge_block(e));
         *act = ACT_EMULATE;
         return false;
     case MT_EXIT_QUANTUM:
@@ -193,7 +196,8 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
     case MT_EXIT_GS:
         annot_after(e);
         go_to(e);
-        reason = run_one_gs(t, e->kind == EDGE_FS ? mt_cpu.fs_base : mt_cpu.gs_base, act, fault);
+        reason = run_one_gs(t, edge_kind(e) == EDGE_FS ? mt_cpu.fs_base : mt_cpu.gs_base, act,
+                            fault);
         return reason != MT_EXIT_ABORT && reason != MT_EXIT_OUTSIDE &&
                after_exit(t, reason, way, act, fault);
     case MT_EXIT_ABORT: toolcall_aborted(); return false;
@@ -210,6 +214,99 @@ static void uncount_restarted(Thread *t)
     }
 }
 
+/* What an instruction has to do with TF itself. */
+typedef enum FlagsUse {
+    FLAGS_NOT,
+    FLAGS_PUSHED,
+    FLAGS_LOADED,
+    FLAGS_TRAP_HELD, /* mov to %ss: the trap comes behind the next one */
+} FlagsUse;
+
+static FlagsUse flags_use(GuestAddr pc)
+{
+    u8 code[15];
+    Insn in;
+
+    decode_insn(&in, pc, code, safe_read_partial(code, pc, sizeof(code)));
+    if ((in.cls != INSN_PLAIN && in.cls != INSN_EMULATE) ||
+        (in.opcode_off > 0 && in.bytes[in.opcode_off - 1] == 0x0f)) {
+        return FLAGS_NOT;
+    }
+    switch (in.bytes[in.opcode_off]) {
+    case 0x9c: return in.modrm_off == 0xff ? FLAGS_PUSHED : FLAGS_NOT;
+    case 0x9d:
+    case 0xcf: return in.modrm_off == 0xff ? FLAGS_LOADED : FLAGS_NOT;
+    case 0x8e: return (in.bytes[in.modrm_off] >> 3 & 7) == 2 ? FLAGS_TRAP_HELD : FLAGS_NOT;
+    default: return FLAGS_NOT;
+    }
+}
+
+/* TF has been taken out of the host's flags. */
+static void take_loaded_tf(Thread *t)
+{
+    if (t->tf_loaded) {
+        t->tf_loaded = false;
+        mt_cpu.rflags |= EFLAGS_TF;
+    }
+}
+
+/* pushf has been executed with TF clear in the host's flags. */
+static void set_pushed_tf(void)
+{
+    u64 sp = mt_cpu.gpr[MT_RSP];
+    u8 byte;
+
+    if (safe_read(&byte, sp + 1, 1) == 0) {
+        byte |= EFLAGS_TF >> 8;
+        smc_safe_write(sp + 1, &byte, 1);
+    }
+}
+
+static void raise_trap(Thread *t)
+{
+    if (!(t->pending.full && t->pending.synchronous)) {
+        signal_raise_sync(t, SIGTRAP, TRAP_TRACE, mt_cpu.rip, MT_X86_DB, 0);
+    }
+}
+
+/* With TF set: one instruction, and the trap behind it. TF never is in the host's flags, but at the end
+ * of a popf. INSIDE. */
+static Action run_step(Thread *t, GuestAddr *fault)
+{
+    GuestAddr from = mt_cpu.rip;
+    FlagsUse use = flags_use(from);
+    Way way = {NULL, mt_cache.generation, t->in_syscall};
+    Action act = ACT_NONE;
+    u32 reason;
+
+    mt_cpu.rflags &= ~EFLAGS_TF;
+    t->slow_call = true; /* not through the fast path, which would run on */
+    reason = run_one(t, TR_ALONE, &act, fault);
+    t->slow_call = mt_all_slow;
+    if (act == ACT_NONE) {
+        after_exit(t, reason, &way, &act, fault);
+    }
+    if (act != ACT_NONE) {
+        mt_cpu.rflags |= EFLAGS_TF;
+        /* Not behind a system call: the kernel returns from it as popf does. */
+        t->trap_behind = (act == ACT_EMULATE && use != FLAGS_TRAP_HELD) || act == ACT_REPLACE;
+        return act;
+    }
+    if ((reason == MT_EXIT_ABORT || reason == MT_EXIT_SIGNAL) && mt_cpu.rip == from) {
+        mt_cpu.rflags |= EFLAGS_TF; /* not executed */
+        return act;
+    }
+    if (use != FLAGS_LOADED) {
+        mt_cpu.rflags |= EFLAGS_TF;
+    }
+    take_loaded_tf(t);
+    if (use == FLAGS_PUSHED) {
+        set_pushed_tf();
+    }
+    raise_trap(t);
+    return act;
+}
+
 /* Translated code until something must be done OUTSIDE. Returns with the thread INSIDE, but for
  * *outside. */
 static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
@@ -219,6 +316,10 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
     u32 reason;
 
     *outside = false;
+    if (MT_UNLIKELY(mt_cpu.rflags & EFLAGS_TF)) {
+        t->step_over = false;
+        return run_step(t, fault);
+    }
     if (t->step_over) {
         t->step_over = false;
         reason = run_one(t, 0, &act, fault);
@@ -242,10 +343,10 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
             return act;
         }
         if (way.edge != NULL && way.generation == mt_cache.generation && mt_opts.chaining &&
-            way.edge->key == b->key) {
+            edge_key(way.edge) == b->key) {
             chain_link(way.edge, b);
         }
-        reason = fast_run(t, cache_exec_addr(b->host));
+        reason = fast_run(t, cache_exec_addr(block_host(b)));
         if (reason == MT_EXIT_OUTSIDE) {
             *outside = true;
             uncount_restarted(t);
@@ -258,10 +359,32 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
     return act;
 }
 
+void run_loop_replaced_faulted(void)
+{
+    _longjmp(*(jmp_buf *)thread_self()->fault_env, 1);
+}
+
+/* False: it has accessed memory of the guest that can't be. Its signal is pending, and has been raised by
+ * the function's first instruction; if that is come back to (a page that we protect, or a handler that
+ * returns), the function is called anew. */
+static bool call_replacement(Thread *t, const Replaced *r, u64 *result)
+{
+    jmp_buf env;
+    bool done = false;
+
+    t->fault_env = &env;
+    if (_setjmp(env) == 0) {
+        *result = r->fn(t, mt_cpu.gpr, r->arg);
+        done = true;
+    }
+    t->fault_env = NULL;
+    return done;
+}
+
 /* The guest has called a function that the tool does: does it, and returns. */
 static void do_replaced(Thread *t)
 {
-    u64 sp = mt_cpu.gpr[MT_RSP], ret;
+    u64 sp = mt_cpu.gpr[MT_RSP], ret, result;
     Replaced r;
 
     if (!replace_find(mt_cpu.rip, &r)) {
@@ -271,7 +394,11 @@ static void do_replaced(Thread *t)
         signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, sp, MT_X86_PF, 4);
         return;
     }
-    mt_cpu.gpr[MT_RAX] = r.stands_for != 0 ? r.stands_for : r.fn(t, mt_cpu.gpr, r.arg);
+    result = r.stands_for;
+    if (result == 0 && !call_replacement(t, &r, &result)) {
+        return;
+    }
+    mt_cpu.gpr[MT_RAX] = result;
     mt_cpu.gpr[MT_RSP] = sp + 8;
     mt_cpu.rip = ret;
 }
@@ -305,6 +432,10 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
         break;
     case ACT_NONE: break;
     }
+    if (MT_UNLIKELY(t->trap_behind)) {
+        t->trap_behind = false;
+        raise_trap(t);
+    }
 }
 
 void run_loop(Thread *t)
@@ -315,6 +446,7 @@ void run_loop(Thread *t)
         GuestAddr fault = 0;
 
         if (mt_cpu.pending & MT_PEND_SIGNAL) {
+            take_loaded_tf(t);
             signal_deliver(t);
             continue;
         }

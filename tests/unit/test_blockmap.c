@@ -45,30 +45,26 @@ static Block *make_block(Sim *s, GuestAddr pc)
     lower_begin(&l, pc, sim_random(s) % 2 != 0, false);
     lower_insn(&l, &jcc);
     lower_end_at(&l, pc_of(sim_random(s)));
-    b = block_alloc(l.nedges, l.map.len);
+    b = block_alloc(&(BlockShape){.nedges = l.nedges, .pcmap_len = l.map.len});
     if (b == NULL) {
         return NULL;
     }
-    b->nedges = (u8)l.nedges;
-    b->pcmap_len = (u16)l.map.len;
     b->pc = pc;
-    b->self = arena_ref(b);
     b->host_start = l.start;
-    b->host = l.host;
-    b->host_size = (u32)(l.e.x - mt_cache.exec) - l.start;
+    b->entry_size = (u8)(l.host - l.start);
+    b->host_size = (u16)((u32)(l.e.x - mt_cache.exec) - l.start);
     b->cold = l.space.cold_start;
     b->ind = l.ind;
-    b->inline_ind = l.ind != 0;
     for (u32 i = 0; i < l.nedges; i++) {
         Edge *e = &block_edges(b)[i];
 
-        e->target = l.edges[i].target;
-        e->from = b->self;
-        e->patch = l.edges[i].patch;
-        e->stub = l.edges[i].stub;
+        e->target = (i64)l.edges[i].target;
+        e->index = i & 63;
+        e->patch = (u16)(l.edges[i].patch - b->host_start);
+        e->stub = (u16)(l.edges[i].stub - b->cold);
     }
     cds_lfht_node_init(&b->node);
-    cache_commit(&l.space, (CacheOff)(l.e.x - mt_cache.exec), b->self);
+    cache_commit(&l.space, (CacheOff)(l.e.x - mt_cache.exec), block_ref(b));
     return b;
 }
 
@@ -108,9 +104,9 @@ static Block *get_block(Sim *s, GuestAddr pc)
 
 static u64 jump_target(const Edge *e)
 {
-    i32 rel = (i32)__atomic_load_n((u32 *)cache_write_ptr(e->patch), __ATOMIC_ACQUIRE);
+    i32 rel = (i32)__atomic_load_n((u32 *)cache_write_ptr(edge_patch(e)), __ATOMIC_ACQUIRE);
 
-    return cache_exec_addr(e->patch) + 4 + (u64)(i64)rel;
+    return cache_exec_addr(edge_patch(e)) + 4 + (u64)(i64)rel;
 }
 
 /* The block whose code a link leads to, or NULL: its own stub. */
@@ -120,12 +116,12 @@ static Block *follow_edge(const Edge *e)
     ChunkKind kind;
     Block *to;
 
-    if (at == cache_exec_addr(e->stub)) {
+    if (at == cache_exec_addr(edge_stub(e))) {
         return NULL;
     }
     to = block_of(cache_find_block(at, &kind));
     CHECK(kind == CHUNK_BLOCKS && to != block_of(0));
-    CHECK(to->pc == e->target && cache_exec_addr(to->host) == at);
+    CHECK(to->pc == (u64)e->target && cache_exec_addr(block_host(to)) == at);
     return to;
 }
 
@@ -178,7 +174,7 @@ static void turn(Sim *s)
         if (to == NULL) {
             u32 generation = mt_cache.generation;
 
-            to = get_block(s, e->target);
+            to = get_block(s, (u64)e->target);
             if (to == NULL || generation != mt_cache.generation) {
                 return;
             }
@@ -218,7 +214,7 @@ static void *worker(void *arg)
 static bool on_list(const Block *b, EdgeRef r)
 {
     for (EdgeRef x = b->in_head; x != 0; x = edge_of(x)->in_next) {
-        CHECK(edge_of(x)->to == b->self);
+        CHECK(edge_of(x)->to == block_ref(b));
         if (x == r) {
             return true;
         }
@@ -241,10 +237,11 @@ static void check_all(void)
 
             to = follow_edge(e);
             CHECK((to == NULL) == (e->to == 0));
-            CHECK(to == NULL || (to->dead == 0 && to->self == e->to && on_list(to, arena_ref(e))));
+            CHECK(to == NULL ||
+                  (to->dead == 0 && block_ref(to) == e->to && on_list(to, arena_ref(e))));
         }
         for (EdgeRef x = b->in_head; x != 0; x = edge_of(x)->in_next) {
-            CHECK(block_of(edge_of(x)->from)->dead == 0);
+            CHECK(edge_block(edge_of(x))->dead == 0);
         }
         to = follow_entry(pc_of(i));
         CHECK(to == NULL || to->dead == 0);
@@ -299,7 +296,7 @@ static void dead_blocks(void **state)
     e = &block_edges(a)[0];
     e->target = 0x600000;
     chain_link(e, b);
-    assert_int_equal(e->to, b->self);
+    assert_int_equal(e->to, block_ref(b));
     assert_true(ibt_publish(b));
     assert_ptr_equal(follow_entry(0x600000), b);
     assert_true(blockmap_unlink(b));
