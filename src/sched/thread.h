@@ -57,15 +57,12 @@ typedef struct Thread {
     PendingSignal pending;
     u64 clear_child_tid;
     bool step_over; /* run the next instruction in a private translation */
-    bool tf_loaded; /* popf has set TF in the host's flags, from where the handler has taken it */
-    bool trap_behind; /* what is done OUTSIDE belongs to an instruction that began with TF set */
     bool exiting;   /* the run loop ends */
     int exit_code;
     bool in_syscall; /* rip is behind a system call that has just been done */
     i64 syscall_nr;
     bool slow_call;            /* the next system call is not for the fast path (mt_all_slow) */
     bool is_vfork_child;       /* runs in the parent's memory until exec or exit */
-    void *fault_env;           /* a replaced function runs: where its faults lead (runloop.c) */
     struct SigTable *sigtable; /* NULL: the process's; a vfork child has its own (signal.c) */
 
     /* guarded by the thread list's lock */
