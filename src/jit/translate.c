@@ -179,6 +179,12 @@ static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
            (p->branches > mt_opts.max_branches || blockmap_find(next, p->key));
 }
 
+/* popf: if it sets TF, the trap flag, the thread leaves translated code behind it (sig_handler.c). */
+static bool is_popf(const Insn *in)
+{
+    return in->cls == INSN_PLAIN && in->modrm_off == 0xff && in->bytes[in->opcode_off] == 0x9d;
+}
+
 /* int3, int n, int1: what the signal's frame names is the instruction behind, so that must have code. */
 static bool is_trap(const Insn *in)
 {
@@ -231,7 +237,7 @@ static void plan_make(Plan *p, GuestAddr pc)
             continue;
         }
         p->ended = ends_block(in) || needs_gs(p, in);
-        if (p->ended || (in->flags & INSN_F_SEG_GS)) {
+        if (p->ended || (in->flags & INSN_F_SEG_GS) || is_popf(in)) {
             return;
         }
         if (must_stop(p, in, pc)) {
@@ -252,6 +258,11 @@ static void lower_checks(Lower *l, const Plan *p)
     lower_check_bytes(l, bytes, n);
 }
 
+static bool is_indirect(const Insn *in)
+{
+    return in->cls == INSN_JMP_IND || in->cls == INSN_CALL_IND || in->cls == INSN_RET;
+}
+
 static void lower_last(Lower *l, const Plan *p, const Insn *in)
 {
     if (needs_gs(p, in)) {
@@ -260,6 +271,8 @@ static void lower_last(Lower *l, const Plan *p, const Insn *in)
         } else {
             lower_end_exit(l, in, EDGE_EMULATE, in->pc);
         }
+    } else if ((p->flags & TR_ALONE) && is_indirect(in)) {
+        lower_end_exit(l, in, EDGE_EMULATE, in->pc);
     } else if (in->cls == INSN_INVALID) {
         lower_insn(l, in);
     } else if (ends_block(in)) {

@@ -207,12 +207,25 @@ static void emulate_lret(Thread *t, const Insn *in)
     }
 }
 
-/* C3, C2 iw with a 66 prefix, on AMD: a 16-bit instruction pointer. */
-static void emulate_ret16(Thread *t, const Insn *in)
+/* With an operand in the guest's GS; or in its FS, where the host's GS base is the tool's. */
+static bool has_segment(const Insn *in)
+{
+    return (in->flags & (mt_tool_gs ? INSN_F_SEG_GS | INSN_F_SEG_FS : INSN_F_SEG_GS)) != 0;
+}
+
+/* A 66 prefix without REX.W: the decoder lets only AMD's come here as INSN_EMULATE, but for operands with
+ * a segment. */
+static u32 near_bytes(const Insn *in)
+{
+    return in->cls != INSN_EMULATE || has_segment(in) ? 8 : operand_size(in, 8);
+}
+
+/* C3, C2 iw; with a 66 prefix, on AMD: a 16-bit instruction pointer. */
+static void emulate_ret(Thread *t, const Insn *in)
 {
     u64 rsp = mt_cpu.gpr[MT_RSP], ip;
 
-    if (pop_bytes(t, &rsp, &ip, 2)) {
+    if (pop_bytes(t, &rsp, &ip, near_bytes(in))) {
         mt_cpu.gpr[MT_RSP] = rsp + ret_imm(in);
         mt_cpu.rip = ip;
     }
@@ -304,19 +317,7 @@ static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
     mt_cpu.rip = ip;
 }
 
-/* With an operand in the guest's GS; or in its FS, where the host's GS base is the tool's. */
-static bool has_segment(const Insn *in)
-{
-    return (in->flags & (mt_tool_gs ? INSN_F_SEG_GS | INSN_F_SEG_FS : INSN_F_SEG_GS)) != 0;
-}
-
-/* A 66 prefix without REX.W: the decoder lets only AMD's come here, but for operands with a segment. */
-static u32 near_bytes(const Insn *in)
-{
-    return has_segment(in) ? 8 : operand_size(in, 8);
-}
-
-/* jmp/call r/m64 through guest GS, or with a 66 prefix on AMD: 16 bits */
+/* jmp/call r/m64 through guest GS, or under TF; with a 66 prefix on AMD: 16 bits */
 static void emulate_near_indirect(Thread *t, const Insn *in, bool call)
 {
     u64 target, ret = mt_cpu.rip + in->len;
@@ -381,7 +382,7 @@ static void emulate_decoded(Thread *t, const Insn *in)
     case 0xca:
     case 0xcb: emulate_lret(t, in); break;
     case 0xc2:
-    case 0xc3: emulate_ret16(t, in); break;
+    case 0xc3: emulate_ret(t, in); break;
     case 0xe8: emulate_call16(t, in); break;
     case 0xe0:
     case 0xe1:
@@ -392,6 +393,11 @@ static void emulate_decoded(Thread *t, const Insn *in)
     case 0xc7: emulate_xbegin(in); break;
     default: /* int 0x80: as on a kernel without 32-bit emulation */ raise_gp(t);
     }
+}
+
+static bool is_indirect(const Insn *in)
+{
+    return in->cls == INSN_JMP_IND || in->cls == INSN_CALL_IND || in->cls == INSN_RET;
 }
 
 void emulate_insn(Thread *t)
@@ -405,7 +411,7 @@ void emulate_insn(Thread *t)
         signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, mt_cpu.rip + n, 14, 0x14);
         return;
     }
-    if (in.cls != INSN_EMULATE && !has_segment(&in)) {
+    if (in.cls != INSN_EMULATE && !is_indirect(&in) && !has_segment(&in)) {
         return; /* changed by another thread meanwhile: translated anew */
     }
     emulate_decoded(t, &in);

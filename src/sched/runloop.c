@@ -42,7 +42,9 @@ typedef struct Way {
     bool indirect;
 } Way;
 
+#define MT_X86_DB 1
 #define MT_X86_PF 14
+#define EFLAGS_TF 0x100ull
 #define MT_PF_USER_FETCH 0x14
 
 /* The version of the code at rip that the guest goes on with. */
@@ -211,6 +213,99 @@ static void uncount_restarted(Thread *t)
     }
 }
 
+/* What an instruction has to do with TF itself. */
+typedef enum FlagsUse {
+    FLAGS_NOT,
+    FLAGS_PUSHED,
+    FLAGS_LOADED,
+    FLAGS_TRAP_HELD, /* mov to %ss: the trap comes behind the next one */
+} FlagsUse;
+
+static FlagsUse flags_use(GuestAddr pc)
+{
+    u8 code[15];
+    Insn in;
+
+    decode_insn(&in, pc, code, safe_read_partial(code, pc, sizeof(code)));
+    if ((in.cls != INSN_PLAIN && in.cls != INSN_EMULATE) ||
+        (in.opcode_off > 0 && in.bytes[in.opcode_off - 1] == 0x0f)) {
+        return FLAGS_NOT;
+    }
+    switch (in.bytes[in.opcode_off]) {
+    case 0x9c: return in.modrm_off == 0xff ? FLAGS_PUSHED : FLAGS_NOT;
+    case 0x9d:
+    case 0xcf: return in.modrm_off == 0xff ? FLAGS_LOADED : FLAGS_NOT;
+    case 0x8e: return (in.bytes[in.modrm_off] >> 3 & 7) == 2 ? FLAGS_TRAP_HELD : FLAGS_NOT;
+    default: return FLAGS_NOT;
+    }
+}
+
+/* TF has been taken out of the host's flags. */
+static void take_loaded_tf(Thread *t)
+{
+    if (t->tf_loaded) {
+        t->tf_loaded = false;
+        mt_cpu.rflags |= EFLAGS_TF;
+    }
+}
+
+/* pushf has been executed with TF clear in the host's flags. */
+static void set_pushed_tf(void)
+{
+    u64 sp = mt_cpu.gpr[MT_RSP];
+    u8 byte;
+
+    if (safe_read(&byte, sp + 1, 1) == 0) {
+        byte |= EFLAGS_TF >> 8;
+        smc_safe_write(sp + 1, &byte, 1);
+    }
+}
+
+static void raise_trap(Thread *t)
+{
+    if (!(t->pending.full && t->pending.synchronous)) {
+        signal_raise_sync(t, SIGTRAP, TRAP_TRACE, mt_cpu.rip, MT_X86_DB, 0);
+    }
+}
+
+/* With TF set: one instruction, and the trap behind it. TF never is in the host's flags, but at the end
+ * of a popf. INSIDE. */
+static Action run_step(Thread *t, GuestAddr *fault)
+{
+    GuestAddr from = mt_cpu.rip;
+    FlagsUse use = flags_use(from);
+    Way way = {NULL, mt_cache.generation, t->in_syscall};
+    Action act = ACT_NONE;
+    u32 reason;
+
+    mt_cpu.rflags &= ~EFLAGS_TF;
+    t->slow_call = true; /* not through the fast path, which would run on */
+    reason = run_one(t, TR_ALONE, &act, fault);
+    t->slow_call = mt_all_slow;
+    if (act == ACT_NONE) {
+        after_exit(t, reason, &way, &act, fault);
+    }
+    if (act != ACT_NONE) {
+        mt_cpu.rflags |= EFLAGS_TF;
+        /* Not behind a system call: the kernel returns from it as popf does. */
+        t->trap_behind = (act == ACT_EMULATE && use != FLAGS_TRAP_HELD) || act == ACT_REPLACE;
+        return act;
+    }
+    if ((reason == MT_EXIT_ABORT || reason == MT_EXIT_SIGNAL) && mt_cpu.rip == from) {
+        mt_cpu.rflags |= EFLAGS_TF; /* not executed */
+        return act;
+    }
+    if (use != FLAGS_LOADED) {
+        mt_cpu.rflags |= EFLAGS_TF;
+    }
+    take_loaded_tf(t);
+    if (use == FLAGS_PUSHED) {
+        set_pushed_tf();
+    }
+    raise_trap(t);
+    return act;
+}
+
 /* Translated code until something must be done OUTSIDE. Returns with the thread INSIDE, but for
  * *outside. */
 static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
@@ -220,6 +315,10 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
     u32 reason;
 
     *outside = false;
+    if (MT_UNLIKELY(mt_cpu.rflags & EFLAGS_TF)) {
+        t->step_over = false;
+        return run_step(t, fault);
+    }
     if (t->step_over) {
         t->step_over = false;
         reason = run_one(t, 0, &act, fault);
@@ -306,6 +405,10 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
         break;
     case ACT_NONE: break;
     }
+    if (MT_UNLIKELY(t->trap_behind)) {
+        t->trap_behind = false;
+        raise_trap(t);
+    }
 }
 
 void run_loop(Thread *t)
@@ -316,6 +419,7 @@ void run_loop(Thread *t)
         GuestAddr fault = 0;
 
         if (mt_cpu.pending & MT_PEND_SIGNAL) {
+            take_loaded_tf(t);
             signal_deliver(t);
             continue;
         }

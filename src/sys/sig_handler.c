@@ -235,6 +235,16 @@ static void take_guest_fault(Thread *t, int sig, const siginfo_t *host_info, uco
     set_return_mask(uc, SIG_MASK_SLOT_FULL);
 }
 
+/* The guest's popf has set TF. It ends its block, so the next instruction has not begun: the run loop
+ * goes on in single steps. */
+static void take_step(Thread *t, ucontext_t *uc)
+{
+    uc->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)EFLAGS_TF;
+    t->tf_loaded = true;
+    __atomic_fetch_or(&t->cpu->pending, MT_PEND_SIGNAL, __ATOMIC_RELAXED);
+    go_to_run_loop(uc);
+}
+
 static void take_fault(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc)
 {
     u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
@@ -246,16 +256,12 @@ static void take_fault(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
     if (t && (sig == SIGSEGV || sig == SIGBUS) && recover_tool_fault(uc)) {
         return;
     }
-    bool single_step = sig == SIGTRAP && info->si_code == TRAP_TRACE_CODE;
-    if (t && recover_where(pc) == WHERE_CACHE) {
-        take_guest_fault(t, sig, info, uc);
-        if (single_step) {
-            t->cpu->rflags &= ~(u64)EFLAGS_TF;
-        }
+    if (t && sig == SIGTRAP && info->si_code == TRAP_TRACE_CODE) {
+        take_step(t, uc);
         return;
     }
-    if (single_step) { /* the guest's TF has come as far as the runtime */
-        uc->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)EFLAGS_TF;
+    if (t && recover_where(pc) == WHERE_CACHE) {
+        take_guest_fault(t, sig, info, uc);
         return;
     }
     internal_error(sig, info, uc);

@@ -498,9 +498,9 @@ static void load_context(CpuState *cpu, const SigContext *mc)
     g[MT_RDI] = mc->rdi, g[MT_RSI] = mc->rsi, g[MT_RBP] = mc->rbp, g[MT_RBX] = mc->rbx;
     g[MT_RDX] = mc->rdx, g[MT_RAX] = mc->rax, g[MT_RCX] = mc->rcx, g[MT_RSP] = mc->rsp;
     cpu->rip = mc->rip;
-    /* RF and TF make no sense in front of copied code (docs/SIGNALS.md, Limits). */
+    /* RF makes no sense in front of copied code. */
     cpu->rflags = (cpu->rflags & ~EFLAGS_USER) | (mc->rflags & EFLAGS_USER);
-    cpu->rflags = (cpu->rflags | EFLAGS_IF | 2) & ~(EFLAGS_RF | EFLAGS_TF);
+    cpu->rflags = (cpu->rflags | EFLAGS_IF | 2) & ~EFLAGS_RF;
 }
 
 int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *alt_out)
