@@ -293,7 +293,11 @@ static inline i32 mtvg_tls_offset(const void *variable)
 /* --- replaced functions ----------------------------------------------------------------------- */
 
 /* On the thread itself, not INSIDE: the guest has called a replaced function. Its arguments are in
- * gpr[7], [6], [2], [1], [8], [9]; what is returned here is returned to the guest in rax. */
+ * gpr[7], [6], [2], [1], [8], [9]; what is returned here is returned to the guest in rax. If it faults
+ * (SIGSEGV, SIGBUS) at memory that the guest told it of, it is left where it stands, as by longjmp, and
+ * the guest gets the signal at its function's first instruction; it is called anew if that is come
+ * back to, and so it is if it writes to a page with translated code. It must not hold a lock where
+ * that can be. */
 typedef u64 (*MtvgReplacement)(struct Thread *t, const u64 *gpr, u64 arg);
 
 /* To be called in init: functions of this name in images whose soname, or file name if there is none,

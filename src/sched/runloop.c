@@ -24,6 +24,7 @@
 #include "sys/sys.h"
 #include "sys/vsyscall.h"
 
+#include <setjmp.h>
 #include <signal.h>
 
 /* What is to be done OUTSIDE the world. */
@@ -358,10 +359,32 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
     return act;
 }
 
+void run_loop_replaced_faulted(void)
+{
+    _longjmp(*(jmp_buf *)thread_self()->fault_env, 1);
+}
+
+/* False: it has accessed memory of the guest that can't be. Its signal is pending, and has been raised by
+ * the function's first instruction; if that is come back to (a page that we protect, or a handler that
+ * returns), the function is called anew. */
+static bool call_replacement(Thread *t, const Replaced *r, u64 *result)
+{
+    jmp_buf env;
+    bool done = false;
+
+    t->fault_env = &env;
+    if (_setjmp(env) == 0) {
+        *result = r->fn(t, mt_cpu.gpr, r->arg);
+        done = true;
+    }
+    t->fault_env = NULL;
+    return done;
+}
+
 /* The guest has called a function that the tool does: does it, and returns. */
 static void do_replaced(Thread *t)
 {
-    u64 sp = mt_cpu.gpr[MT_RSP], ret;
+    u64 sp = mt_cpu.gpr[MT_RSP], ret, result;
     Replaced r;
 
     if (!replace_find(mt_cpu.rip, &r)) {
@@ -371,7 +394,11 @@ static void do_replaced(Thread *t)
         signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, sp, MT_X86_PF, 4);
         return;
     }
-    mt_cpu.gpr[MT_RAX] = r.stands_for != 0 ? r.stands_for : r.fn(t, mt_cpu.gpr, r.arg);
+    result = r.stands_for;
+    if (result == 0 && !call_replacement(t, &r, &result)) {
+        return;
+    }
+    mt_cpu.gpr[MT_RAX] = result;
     mt_cpu.gpr[MT_RSP] = sp + 8;
     mt_cpu.rip = ret;
 }

@@ -65,6 +65,7 @@ typedef struct Thread {
     i64 syscall_nr;
     bool slow_call;            /* the next system call is not for the fast path (mt_all_slow) */
     bool is_vfork_child;       /* runs in the parent's memory until exec or exit */
+    void *fault_env;           /* a replaced function runs: where its faults lead (runloop.c) */
     struct SigTable *sigtable; /* NULL: the process's; a vfork child has its own (signal.c) */
 
     /* guarded by the thread list's lock */

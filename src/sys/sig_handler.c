@@ -14,6 +14,7 @@
 #include "base/safe.h"
 #include "guest/cpu.h"
 #include "jit/recover.h"
+#include "sched/runloop.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -25,6 +26,7 @@
 #define SA_RESTORER_FLAG 0x04000000ul
 #define HOST_SA_FLAGS_OF_GUEST (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT)
 #define EFLAGS_TF 0x100
+#define EFLAGS_DF 0x400
 #define MASK_BYTES 8
 
 /* Newer than Debian 12's headers or not in all of them. */
@@ -210,19 +212,11 @@ static bool is_synchronous(int sig, const siginfo_t *info, const ucontext_t *uc)
     return (u64)uc->uc_mcontext.gregs[REG_RIP] != (u64)sys_window_end;
 }
 
-/* A fault in translated code is the guest's. */
-static void take_guest_fault(Thread *t, int sig, const siginfo_t *host_info, ucontext_t *uc)
+/* Fills the slot with a fault for the guest. g: of the fault. */
+static void fill_fault(Thread *t, const siginfo_t *info, const greg_t *g, ucontext_t *uc)
 {
-    const greg_t *g = uc->uc_mcontext.gregs;
-    siginfo_t info = *host_info;
     u64 trapno = (u64)g[REG_TRAPNO], err = (u64)g[REG_ERR], cr2 = (u64)g[REG_CR2];
-    bool at_pc = (sig == SIGILL || sig == SIGFPE || sig == SIGTRAP) &&
-                 (u64)info.si_addr == (u64)g[REG_RIP];
 
-    recover_leave_cache(uc);
-    if (at_pc) {
-        info.si_addr = (void *)t->cpu->rip;
-    }
     if (t->pending.full) { /* cannot be (H2); if it were, nothing is lost */
         sig_host_requeue(&t->pending.info);
     }
@@ -231,8 +225,34 @@ static void take_guest_fault(Thread *t, int sig, const siginfo_t *host_info, uco
     if (trapno == 14) { /* page fault; others leave the thread's cr2 as it was */
         t->pending.cr2 = cr2;
     }
-    sig_fill_slot(t, &info, true);
+    sig_fill_slot(t, info, true);
     set_return_mask(uc, SIG_MASK_SLOT_FULL);
+}
+
+/* A fault in translated code is the guest's. */
+static void take_guest_fault(Thread *t, int sig, const siginfo_t *host_info, ucontext_t *uc)
+{
+    const greg_t *g = uc->uc_mcontext.gregs;
+    siginfo_t info = *host_info;
+    bool at_pc = (sig == SIGILL || sig == SIGFPE || sig == SIGTRAP) &&
+                 (u64)info.si_addr == (u64)g[REG_RIP];
+
+    recover_leave_cache(uc);
+    if (at_pc) {
+        info.si_addr = (void *)t->cpu->rip;
+    }
+    fill_fault(t, &info, g, uc);
+}
+
+/* So is one of a function that the tool does in the guest's place. */
+static void take_replaced_fault(Thread *t, const siginfo_t *info, ucontext_t *uc)
+{
+    greg_t *g = uc->uc_mcontext.gregs;
+
+    fill_fault(t, info, g, uc);
+    g[REG_RIP] = (greg_t)run_loop_replaced_faulted;
+    g[REG_RSP] = ((g[REG_RSP] - 256) & ~15ll) - 8; /* below the red zone, as behind a call */
+    g[REG_EFL] &= ~(greg_t)EFLAGS_DF;
 }
 
 /* The guest's popf has set TF. It ends its block, so the next instruction has not begun: the run loop
@@ -262,6 +282,10 @@ static void take_fault(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
     }
     if (t && recover_where(pc) == WHERE_CACHE) {
         take_guest_fault(t, sig, info, uc);
+        return;
+    }
+    if (t && t->fault_env != NULL && (sig == SIGSEGV || sig == SIGBUS)) {
+        take_replaced_fault(t, info, uc);
         return;
     }
     internal_error(sig, info, uc);

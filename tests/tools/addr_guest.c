@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -181,6 +182,38 @@ static void on_segv(int sig, siginfo_t *info, void *context)
     siglongjmp(back, info->si_addr == (void *)16 ? 1 : 2);
 }
 
+/* Functions that are replaced fault as the guest's would; and they write code that has been run. */
+static void replaced_faults(void)
+{
+    static const unsigned char code[2][6] = {{0xb8, 7, 0, 0, 0, 0xc3}, {0xb8, 9, 0, 0, 0, 0xc3}};
+    void *(*volatile copy)(void *, const void *, size_t) = memcpy;
+    size_t (*volatile len)(const char *) = strlen;
+    unsigned char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int (*volatile run)(void) = (int (*)(void))(uintptr_t)page;
+    int how = sigsetjmp(back, 1);
+
+    if (how == 0) {
+        copy((void *)16, code, 6);
+    }
+    if (how != 1) {
+        _exit(7);
+    }
+    how = sigsetjmp(back, 1);
+    if (how == 0) {
+        len((char *)16);
+    }
+    if (how != 1) {
+        _exit(8);
+    }
+    for (int i = 0; i < 20; i++) {
+        copy(page, code[i & 1], 6);
+        if (run() != 7 + (i & 1) * 2) {
+            _exit(9);
+        }
+    }
+}
+
 /* Addresses without shadow: the guest's own faults, and no findings. */
 static void faults(void)
 {
@@ -209,6 +242,7 @@ static void faults(void)
     if (how != 2) {
         _exit(6);
     }
+    replaced_faults();
 }
 
 static void others(void)
