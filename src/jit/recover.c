@@ -33,7 +33,8 @@ HostWhere recover_where(u64 pc)
     if (pc >= (u64)cache_entering_begin && pc < (u64)cache_entering_end) {
         return WHERE_ENTERING;
     }
-    if (pc >= (u64)sys_window_begin && pc <= (u64)sys_window_insn) {
+    if ((pc >= (u64)sys_window_begin && pc <= (u64)sys_window_insn) ||
+        (pc >= (u64)sys_window32_begin && pc <= (u64)sys_window32_insn)) {
         return WHERE_SYSCALL;
     }
     if (pc >= (u64)ib_probe_begin && pc < (u64)ib_probe_end) {
@@ -282,6 +283,8 @@ void recover_abort(ucontext_t *uc)
 
     if (pc >= (u64)sys_window_begin && pc <= (u64)sys_window_insn) {
         uc->uc_mcontext.gregs[REG_RIP] = (greg_t)sys_window_abort;
+    } else if (pc >= (u64)sys_window32_begin && pc <= (u64)sys_window32_insn) {
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)sys_window32_abort;
     } else {
         resume_at(uc, cache_enter_abort);
     }

@@ -11,6 +11,7 @@
 #include "jit/insn.h"
 #include "jit/smc.h"
 #include "sys/signal.h"
+#include "sys/sys.h"
 
 #include <signal.h>
 
@@ -391,7 +392,8 @@ static void emulate_decoded(Thread *t, const Insn *in)
     case 0xcf: emulate_iret(t, in); break;
     case 0xff: emulate_group_ff(t, in); break;
     case 0xc7: emulate_xbegin(in); break;
-    default: /* int 0x80: as on a kernel without 32-bit emulation */ raise_gp(t);
+    case 0xcd: sys_int80(t, in->len); break;
+    default: raise_gp(t);
     }
 }
 

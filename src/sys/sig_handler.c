@@ -209,7 +209,8 @@ static bool is_synchronous(int sig, const siginfo_t *info, const ucontext_t *uc)
         (sig == SIGBUS && info->si_code == BUS_MCEERR_AO_CODE)) {
         return false;
     }
-    return (u64)uc->uc_mcontext.gregs[REG_RIP] != (u64)sys_window_end;
+    u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
+    return pc != (u64)sys_window_end && pc != (u64)sys_window32_end;
 }
 
 /* Fills the slot with a fault for the guest. g: of the fault. */
@@ -269,6 +270,9 @@ static void take_fault(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
 {
     u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
     u64 fixup = sig == SIGSEGV || sig == SIGBUS ? safe_fixup(pc) : 0;
+    if (sig == SIGSEGV && pc == (u64)sys_window32_insn) {
+        fixup = (u64)sys_window32_fault;
+    }
     if (fixup) {
         uc->uc_mcontext.gregs[REG_RIP] = (greg_t)fixup;
         return;

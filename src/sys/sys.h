@@ -35,6 +35,7 @@ extern const SysRow mt_sys_table[MT_SYS_MAX];
 #define MT_SYS_RESTART (-0x10001)   /* nothing done, a signal is pending: deliver it, then again */
 #define MT_SYS_STATE_SET (-0x10002) /* mt_cpu holds the complete new state (sigreturn) */
 #define MT_SYS_EXIT (-0x10003)      /* the thread ends: thread->exiting is set */
+#define MT_SYS_NO_INT80 (-0x10004)  /* sys_window32(): the kernel has no 32-bit system calls */
 
 /* Does the call that mt_cpu describes (rip = behind the syscall instruction) and updates mt_cpu
  * (rax, rcx, r11, rip). Slow domain; thread outside the world lock unless a handler enters it. */
@@ -44,6 +45,17 @@ void sys_dispatch(Thread *t);
  * pending (MT_SYS_RESTART), interrupted by one without a gap. In src/sys/sys_window.S. */
 i64 sys_window(u64 nr, const u64 a[6], const volatile u32 *pending);
 extern const char sys_window_begin[], sys_window_insn[], sys_window_end[], sys_window_abort[];
+
+/* The same by int 0x80: a 32-bit call. MT_SYS_NO_INT80: there are none here. */
+i64 sys_window32(u64 nr, const u32 a[6], const volatile u32 *pending);
+extern const char sys_window32_begin[], sys_window32_insn[], sys_window32_end[],
+    sys_window32_abort[], sys_window32_fault[];
+
+/* The guest's int 0x80 at mt_cpu.rip: does the call and updates mt_cpu. Outside the world. */
+void sys_int80(Thread *t, u32 insn_len);
+
+/* One call by its number in the table, whatever its kind; tells the tool. Its result. */
+i64 sys_call(Thread *t, u32 nr, const u64 a[6]);
 
 /* Host system call without that (never blocks long, or not on behalf of the guest): -errno. */
 i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);

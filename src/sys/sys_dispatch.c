@@ -128,6 +128,14 @@ static void trace_result(u32 nr, i64 r)
     }
 }
 
+i64 sys_call(Thread *t, u32 nr, const u64 a[6])
+{
+    sys_events_before(t, nr, a);
+    i64 r = do_call(t, nr, a);
+    sys_events_after(t, nr, a, r);
+    return r;
+}
+
 void sys_dispatch(Thread *t)
 {
     CpuState *c = &mt_cpu;
@@ -142,9 +150,7 @@ void sys_dispatch(Thread *t)
     if (tracing) {
         trace_call(nr, a);
     }
-    sys_events_before(t, nr, a);
-    i64 r = do_call(t, nr, a);
-    sys_events_after(t, nr, a, r);
+    i64 r = sys_call(t, nr, a);
     if (tracing) {
         trace_result(nr, r);
     }
