@@ -171,6 +171,16 @@ static inline bool mtvg_sp_switched(u64 old_sp, u64 sp)
     return old_sp - sp + MTVG_MAX_FRAME > 2 * MTVG_MAX_FRAME;
 }
 
+/* The address of an operand of kind MTVG_MEM_NORMAL or MTVG_MEM_STRING (one element). */
+static inline u64 mtvg_address(const MtvgCall *c, const MtvgMem *m)
+{
+    u64 a = (u64)m->disp + (m->base < 16 ? c->gpr[m->base] : 0) +
+            (m->index < 16 ? c->gpr[m->index] * m->scale : 0);
+
+    a = (c->flags & MTVG_I_ADDR32) ? (u32)a : a;
+    return a + (m->seg == 1 ? c->fs_base : m->seg == 2 ? c->gs_base : 0);
+}
+
 /* One real access. */
 typedef struct MtvgAccess {
     u64 addr;
@@ -327,6 +337,9 @@ typedef struct MtvgSyscall {
     i64 result; /* syscall_post: as in rax: -errno if it failed */
 } MtvgSyscall;
 
+/* A function that uses general registers only. */
+#define MTVG_LIGHT __attribute__((target("general-regs-only")))
+
 /* --- the tool --------------------------------------------------------------------------------- */
 
 /* A tool: a table of callbacks, each of which may be NULL. */
@@ -347,6 +360,11 @@ typedef struct MtvgTool {
     /* INSIDE. A superblock is being translated; may be called again for the same code at any time, by
      * several threads at once. What it asks for must depend on the instructions only. */
     void (*instrument)(MtvgSb *sb);
+    /* INSIDE. Asked before each call to a function fn of the tool's from translated code; true: what it
+     * was for has been done, fn is not called. A call costs ten times as much, for the vector state has
+     * to be saved: here it is still in the registers. So this must be a MTVG_LIGHT function, call none
+     * that is not, and not use mtvg_resolve(). */
+    bool (*light)(const MtvgCall *c, MtvgFunction fn);
     /* INSIDE. Versions of code: which one does the guest go on with at pc? Asked whenever translated code
      * is entered from the runtime; links between translations go by mtvg_exit_key() without asking.
      * key: what the exit that led here said; 0 if the thread begins; if translated code was interrupted

@@ -117,6 +117,7 @@ extern void (*mt_instrument)(MtvgSb *sb);
 extern u32 (*mt_block_key)(struct Thread *t, u64 pc, u32 key);
 /* MtvgTool.lax_dead; set together with these. */
 extern bool mt_lax_dead;
+extern bool (*mt_light)(const MtvgCall *c, MtvgFunction fn);
 
 /* Shows the instructions to the tool. `excluded`: see above. */
 void instr_begin(MtvgSb *sb, GuestAddr pc, u32 key, const Insn *insns, const u16 *followed, u32 n,

@@ -37,10 +37,13 @@ toolcall_entry:
     push $2                 /* AC, NT, DF, TF must not reach C code; aligns the stack as well */
     popfq
     sub $8, %rsp            /* host_rsp is 8 behind a multiple of 16 (six pushes behind a call) */
+    call toolcall_light     /* the vector state is the guest's: general registers only */
+    test %eax, %eax
+    jnz 1f
     call cpu_xstate_save
     call toolcall_run
     call cpu_xstate_restore
-    add $8, %rsp
+1:  add $8, %rsp
 /* LIVE: rsp = host_rsp, slot[7] = where to go on, mt_cpu complete. */
     jmp cache_entering_begin
     .size toolcall_entry, .-toolcall_entry

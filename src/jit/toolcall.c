@@ -3,36 +3,72 @@
  * Role:       what toolcall.S calls with the guest's state saved.
  * Invariants: C1. the thread stays INSIDE: the call's block, and its site, live until it leaves.
  *             C2. mt_cpu.resume != 0 between the call and the entry into translated code behind it:
- *                 if that entry is aborted, the run loop undoes what was counted ahead. */
+ *                 if that entry is aborted, the run loop undoes what was counted ahead.
+ *             C3. this file is compiled for general registers only (CMakeLists.txt): toolcall_light()
+ *                 runs with the guest's vector state live. */
 #include "jit/instr.h"
 
 #include "jit/cache.h"
 #include "jit/recover.h"
 #include "sched/thread.h"
 
+bool (*mt_light)(const MtvgCall *c, MtvgFunction fn);
+
+static const CallSite *this_site(void)
+{
+    return (const CallSite *)edge_of((EdgeRef)mt_cpu.call_site);
+}
+
+static MtvgCall describe(const CallSite *s)
+{
+    return (MtvgCall){.thread = thread_self(),
+                      .pc = s->pc,
+                      .len = s->len,
+                      .nmems = s->nmems,
+                      .when = s->when,
+                      .flags = s->flags,
+                      .mems = s->mems,
+                      .gpr = mt_cpu.gpr,
+                      .rflags = mt_cpu.rflags,
+                      .fs_base = mt_cpu.fs_base,
+                      .gs_base = mt_cpu.gs_base,
+                      .arg = s->arg,
+                      .old_sp = mt_cpu.old_sp};
+}
+
+/* The guest goes on behind the call. */
+static void go_on(const CallSite *s)
+{
+    mt_cpu.slot[7] = mt_cpu.call_return;
+    mt_cpu.resume = (u64)s;
+}
+
+bool toolcall_light(void);
+bool toolcall_light(void)
+{
+    const CallSite *s = this_site();
+    MtvgCall c;
+
+    mt_cpu.rip = s->next_pc;
+    if (mt_light == NULL) {
+        return false;
+    }
+    c = describe(s);
+    if (!mt_light(&c, s->fn)) {
+        return false;
+    }
+    go_on(s);
+    return true;
+}
+
 void toolcall_run(void);
 void toolcall_run(void)
 {
-    const CallSite *s = (const CallSite *)edge_of((EdgeRef)mt_cpu.call_site);
-    u64 where = mt_cpu.call_return;
-    MtvgCall c = {.thread = thread_self(),
-                  .pc = s->pc,
-                  .len = s->len,
-                  .nmems = s->nmems,
-                  .when = s->when,
-                  .flags = s->flags,
-                  .mems = s->mems,
-                  .gpr = mt_cpu.gpr,
-                  .rflags = mt_cpu.rflags,
-                  .fs_base = mt_cpu.fs_base,
-                  .gs_base = mt_cpu.gs_base,
-                  .arg = s->arg,
-                  .old_sp = mt_cpu.old_sp};
+    const CallSite *s = this_site();
+    MtvgCall c = describe(s);
 
-    mt_cpu.rip = s->next_pc;
     s->fn(&c);
-    mt_cpu.slot[7] = where;
-    mt_cpu.resume = (u64)s;
+    go_on(s);
 }
 
 void toolcall_aborted(void)

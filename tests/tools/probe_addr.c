@@ -29,7 +29,7 @@ static u8 *shadow;
 
 /* --- shadow ----------------------------------------------------------------------------------- */
 
-static bool is_user(u64 addr, u64 len)
+MTVG_LIGHT static inline bool is_user(u64 addr, u64 len)
 {
     return addr < 1ull << USER_BITS && len < 1ull << USER_BITS;
 }
@@ -53,7 +53,7 @@ static void mark(u64 addr, u64 len, u8 value)
 }
 
 /* The first byte of the range that may not be accessed; its end: there is none. */
-static u64 first_bad(u64 addr, u64 len)
+MTVG_LIGHT static inline u64 first_bad(u64 addr, u64 len)
 {
     for (u64 a = addr; a < addr + len;) {
         u8 s = shadow[a >> 3];
@@ -168,16 +168,21 @@ static void report(bool write, u64 addr, u64 size)
 
 /* A vector that lies in one piece of memory of its size, and partly is addressable, may be loaded by
  * those who know what they do. */
-static bool is_partial_load(const MtvgAccess *a)
+MTVG_LIGHT static inline bool is_partial_load(const MtvgAccess *a)
 {
     return !a->write && a->size >= 8 && (a->addr & (a->size - 1)) == 0 &&
            (a->size & (a->size - 1)) == 0 && first_bad(a->addr, 1) != a->addr;
 }
 
+MTVG_LIGHT static inline bool is_good(const MtvgAccess *a)
+{
+    return !is_user(a->addr, a->size) || first_bad(a->addr, a->size) == a->addr + a->size ||
+           is_partial_load(a);
+}
+
 static void check_access(const MtvgAccess *a)
 {
-    if (is_user(a->addr, a->size) && first_bad(a->addr, a->size) != a->addr + a->size &&
-        !is_partial_load(a)) {
+    if (!is_good(a)) {
         report(a->write, a->addr, a->size);
     }
 }
@@ -319,6 +324,19 @@ static void follow_stack(MtvgSb *sb, u32 i)
             mtvg_call(sb, i, MTVG_AFTER, on_known_move, (u64)delta);
         }
     }
+}
+
+/* Most slow calls find that there is nothing wrong: the inline check looks at more than is accessed. */
+MTVG_LIGHT static bool light(const MtvgCall *c, MtvgFunction fn)
+{
+    const MtvgMem *m = &c->mems[c->arg];
+    MtvgAccess a;
+
+    if (fn != check_operand || (m->kind != MTVG_MEM_NORMAL && m->kind != MTVG_MEM_STRING)) {
+        return false;
+    }
+    a = (MtvgAccess){mtvg_address(c, m), m->size, m->read, m->write};
+    return is_good(&a);
 }
 
 static void instrument(MtvgSb *sb)
@@ -650,6 +668,7 @@ const MtvgTool mt_tool_addr = {
     .lax_dead = true,
     .init = on_init,
     .instrument = instrument,
+    .light = light,
     .thread_start = on_thread_start,
     .map = on_map,
     .unmap = on_unmap,
