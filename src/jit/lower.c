@@ -52,8 +52,8 @@ static LowerEdge *add_edge(Lower *l, EdgeKind kind, GuestAddr target)
     MT_ASSERT(l->nedges <= MT_MAX_EDGES);
     d->target = target;
     d->kind = (u8)kind;
-    d->key =
-        kind == EDGE_QUANTUM || kind == EDGE_STALE || kind == EDGE_AFTER ? l->key : l->exit_key;
+    d->key = kind == EDGE_QUANTUM || kind == EDGE_STALE || kind == EDGE_AFTER ? l->key
+                                                                              : l->exit_key;
     d->patch = 0;
     return d;
 }

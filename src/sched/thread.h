@@ -56,10 +56,10 @@ typedef struct Thread {
     GuestAltStack altstack;
     PendingSignal pending;
     u64 clear_child_tid;
-    bool step_over; /* run the next instruction in a private translation */
-    bool tf_loaded; /* popf has set TF in the host's flags, from where the handler has taken it */
+    bool step_over;   /* run the next instruction in a private translation */
+    bool tf_loaded;   /* popf has set TF in the host's flags, from where the handler has taken it */
     bool trap_behind; /* what is done OUTSIDE belongs to an instruction that began with TF set */
-    bool exiting;   /* the run loop ends */
+    bool exiting;     /* the run loop ends */
     int exit_code;
     bool in_syscall; /* rip is behind a system call that has just been done */
     i64 syscall_nr;

@@ -159,8 +159,7 @@ i64 sys_pkey_mprotect(Thread *t, const u64 a[6])
 {
     int pkey = (int)a[3];
     /* aspace knows -1 as "none", which is what the kernel takes it for as well. */
-    return pkey < -1 ? -EINVAL
-                     : look_for_replaced(a, aspace_mprotect(a[0], a[1], (int)a[2], pkey));
+    return pkey < -1 ? -EINVAL : look_for_replaced(a, aspace_mprotect(a[0], a[1], (int)a[2], pkey));
 }
 
 i64 sys_mremap(Thread *t, const u64 a[6])
