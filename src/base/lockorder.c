@@ -71,4 +71,9 @@ bool lockorder_holds(LockRank rank)
     return false;
 }
 
+bool lockorder_is_free(void)
+{
+    return held.n == 0 || (held.n == 1 && held.rank[0] == RANK_WORLD);
+}
+
 #endif

@@ -7,6 +7,7 @@
 #define MT_LOCKORDER_H
 
 #include "base/base.h"
+#include "base/stats.h"
 
 #include <pthread.h>
 
@@ -37,6 +38,8 @@ void lockorder_check(LockRank rank);
 void lockorder_push(LockRank rank); /* taken */
 void lockorder_pop(LockRank rank);  /* given back, in any order */
 bool lockorder_holds(LockRank rank);
+/* Is nothing held but the world lock? */
+bool lockorder_is_free(void);
 #else
 static inline void lockorder_check(LockRank rank)
 {
@@ -49,19 +52,38 @@ static inline void lockorder_push(LockRank rank)
 static inline void lockorder_pop(LockRank rank)
 {
 }
+
+static inline bool lockorder_is_free(void)
+{
+    return true;
+}
 #endif
+
+/* Counts the locks that were not free: of the translator, and all others. */
+static inline void mt_mutex_take(MtMutex *x)
+{
+    if (pthread_mutex_trylock(&x->m) == 0) {
+        return;
+    }
+    if (x->rank >= RANK_JIT_PAGES && x->rank <= RANK_JIT_ARENA) {
+        STAT_INC(JIT_LOCK_WAITS);
+    } else {
+        STAT_INC(LOCK_WAITS);
+    }
+    MT_ASSERT(pthread_mutex_lock(&x->m) == 0);
+}
 
 static inline void mt_mutex_lock(MtMutex *x)
 {
     lockorder_check(x->rank);
-    MT_ASSERT(pthread_mutex_lock(&x->m) == 0);
+    mt_mutex_take(x);
     lockorder_push(x->rank);
 }
 
 /* Out of order, where the caller has an argument (in a comment) why that cannot deadlock. */
 static inline void mt_mutex_lock_unordered(MtMutex *x)
 {
-    MT_ASSERT(pthread_mutex_lock(&x->m) == 0);
+    mt_mutex_take(x);
     lockorder_push(x->rank);
 }
 

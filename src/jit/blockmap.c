@@ -134,16 +134,11 @@ int blockmap_init(void)
     return new_table(MT_MAP_BUCKETS) ? 0 : -ENOMEM;
 }
 
-Block *blockmap_find(GuestAddr pc, u32 key)
+static Block *look_up(GuestAddr pc, u32 key, unsigned long hash)
 {
     Key k = {pc, key};
-    unsigned long hash = hash_pc(pc, key);
     struct cds_lfht_iter it;
     struct cds_lfht_node *n;
-
-    if (!is_seen(hash)) {
-        return NULL;
-    }
 
     rcu_read_begin(thread_self());
     annot_foreign_begin();
@@ -155,6 +150,21 @@ Block *blockmap_find(GuestAddr pc, u32 key)
     }
     rcu_read_end(thread_self());
     return n != NULL ? caa_container_of(n, Block, node) : NULL;
+}
+
+Block *blockmap_find(GuestAddr pc, u32 key)
+{
+    unsigned long hash = hash_pc(pc, key);
+
+    return is_seen(hash) ? look_up(pc, key, hash) : NULL;
+}
+
+Block *blockmap_prepare(const Block *b)
+{
+    unsigned long hash = hash_pc(b->pc, b->key);
+
+    set_seen(hash);
+    return look_up(b->pc, b->key, hash);
 }
 
 /* REL: the block is complete for who finds it, and for who leaves translated code by one of its exits
@@ -178,7 +188,6 @@ Block *blockmap_add(Block *b)
     unsigned long hash = hash_pc(b->pc, b->key);
     struct cds_lfht_node *n;
 
-    set_seen(hash);
 #ifndef MT_BREAK_PUBLISH
     mt_store_release(&b->dead, 0); /* pairs with match() */
 #endif

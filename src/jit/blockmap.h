@@ -12,6 +12,9 @@ int blockmap_init(void);
 /* The live translation of `pc` for `key`, or NULL. */
 Block *blockmap_find(GuestAddr pc, u32 key);
 
+/* Before blockmap_add(b): the block that is published already, or NULL. */
+Block *blockmap_prepare(const Block *b);
+
 /* Publishes b. Returns b, or the block that another thread published first. */
 Block *blockmap_add(Block *b);
 

@@ -6,6 +6,9 @@
  *                 is `checked`.
  *             S2. a block on a page's list was made from bytes read while the page had the version
  *                 that it has now.
+ *             S3. a version belongs to one page at one time and never comes again: so `checked` and
+ *                 `self` are what they were when it was given out, and who finds it unchanged knows
+ *                 that the page has been valid all the while.
  * Locking:    page_lock guards all of it. Order: aspace_lock before page_lock before chain locks.
  * Lifetime:   retired blocks wait on retire_list for smc_reclaim(), which frees them after a grace
  *             period; until then threads may still run them. */
@@ -21,6 +24,7 @@
 #include "sched/world.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define MT_PAGE_BUCKETS 4096
@@ -45,9 +49,15 @@ static MtMutex page_lock = MT_MUTEX_INIT(RANK_JIT_PAGES);
 static PageEntry *entries;
 static u32 entry_count, entry_room;
 static u32 buckets[MT_PAGE_BUCKETS];
-static u32 next_version;
+static u32 next_version; /* last one given out; written under page_lock, else atomic: a hint */
 static BlockRef retire_list;
-static u32 retire_count;
+static u32 retire_count; /* likewise */
+
+/* What this thread was told since `recent_at` was the last version, so that it need not ask for each
+ * block. An old one does no harm (S3): smc_publish() finds out. */
+#define MT_RECENT 8
+static __thread PageWatch recent[MT_RECENT];
+static __thread u32 recent_at;
 
 static u32 bucket_of(u64 page)
 {
@@ -91,6 +101,12 @@ static PageEntry *make_locked(u64 page)
     return p;
 }
 
+static u32 new_version_locked(void)
+{
+    mt_store_relaxed(&next_version, next_version + 1);
+    return next_version;
+}
+
 static void watch_result(const PageEntry *p, PageWatch *w)
 {
     w->page = p->page;
@@ -105,7 +121,7 @@ static bool validate_locked(PageEntry *p, const AspaceInfo *info)
 {
     GuestAddr addr = p->page * MT_PAGE_SIZE;
 
-    p->version = ++next_version;
+    p->version = new_version_locked();
     if ((info->flags & MAP_SHARED) != 0 && (info->prot & PROT_EXEC) != 0) {
         /* Can be written through another mapping, or by another process. */
         p->checked = true;
@@ -145,12 +161,27 @@ static bool watch_slow(u64 page, PageWatch *w)
     return ok;
 }
 
+static bool watch_recent(u64 page, PageWatch *w)
+{
+    u32 now = mt_load_relaxed(&next_version);
+
+    if (recent_at != now) {
+        memset(recent, 0, sizeof(recent));
+        recent_at = now;
+    }
+    *w = recent[page % MT_RECENT];
+    return w->version != 0 && w->page == page;
+}
+
 bool smc_watch(GuestAddr addr, PageWatch *w)
 {
     u64 page = addr / MT_PAGE_SIZE;
     PageEntry *p;
     bool valid;
 
+    if (watch_recent(page, w)) {
+        return true;
+    }
     mt_mutex_lock(&page_lock);
     p = find_locked(page);
     valid = p != NULL && p->valid;
@@ -158,7 +189,11 @@ bool smc_watch(GuestAddr addr, PageWatch *w)
         watch_result(p, w);
     }
     mt_mutex_unlock(&page_lock);
-    return valid || watch_slow(page, w);
+    valid = valid || watch_slow(page, w);
+    if (valid) {
+        recent[page % MT_RECENT] = *w;
+    }
+    return valid;
 }
 
 static BlockRef *next_of_page(Block *b, u32 entry)
@@ -194,7 +229,7 @@ static void retire_locked(Block *b)
     }
     b->retire_next = retire_list;
     retire_list = block_ref(b);
-    retire_count++;
+    mt_store_relaxed(&retire_count, retire_count + 1);
 }
 
 void smc_retire(Block *b)
@@ -209,7 +244,7 @@ void smc_retire_private(Block *b)
     mt_mutex_lock(&page_lock);
     b->retire_next = retire_list;
     retire_list = block_ref(b);
-    retire_count++;
+    mt_store_relaxed(&retire_count, retire_count + 1);
     mt_mutex_unlock(&page_lock);
 }
 
@@ -238,8 +273,13 @@ static void register_locked(Block *b, const PageWatch *w, u32 n)
 
 Block *smc_publish(Block *b, const PageWatch *w, u32 n)
 {
-    Block *first = NULL;
+    /* Without the lock first: who is late need not wait for it, and who is not has touched what he
+     * will need under it. */
+    Block *first = blockmap_prepare(b);
 
+    if (first != NULL) {
+        return first;
+    }
 #ifndef MT_BREAK_PAGE_LOCK /* deliberately wrong: must be reported (tests/outer.py) */
     mt_mutex_lock(&page_lock);
 #endif
@@ -261,7 +301,7 @@ static void drop_blocks_locked(PageEntry *p)
         retire_locked(block_of(p->head));
     }
     p->valid = false;
-    p->version = ++next_version;
+    p->version = new_version_locked();
 }
 
 static void unprotect_locked(PageEntry *p)
@@ -401,14 +441,13 @@ void smc_reclaim(Thread *t)
     BlockRef list;
     u32 generation;
 
-    mt_mutex_lock(&page_lock);
-    if (retire_count < MT_RECLAIM_AT) {
-        mt_mutex_unlock(&page_lock);
+    if (mt_load_relaxed(&retire_count) < MT_RECLAIM_AT) {
         return;
     }
+    mt_mutex_lock(&page_lock);
     list = retire_list;
     retire_list = 0;
-    retire_count = 0;
+    mt_store_relaxed(&retire_count, 0);
     generation = mt_cache.generation;
     mt_mutex_unlock(&page_lock);
     world_synchronize(t);
@@ -440,7 +479,7 @@ void smc_flush_world(void)
         entries[i].head = 0;
     }
     retire_list = 0;
-    retire_count = 0;
+    mt_store_relaxed(&retire_count, 0);
     /* Under page_lock, so that smc_reclaim() frees either before it or not at all. */
     cache_flush_world();
     block_arena_reset_world();

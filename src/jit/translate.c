@@ -6,6 +6,7 @@
  *          translate the same address race in smc_publish(); the loser's copy is dropped. */
 #include "jit/translate.h"
 
+#include "base/lockorder.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/safe.h"
@@ -510,6 +511,7 @@ static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
     first = smc_publish(b, p->pages, p->npages);
     if (first != b) {
         STAT_INC(TRANSLATIONS_LOST);
+        MT_DEBUG(LOG_JIT, 1, "dropped 0x%llx", (unsigned long long)p->pc);
         cache_release(b->host_start);
         if (b->cold != 0) {
             cache_release(b->cold);
@@ -543,7 +545,10 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     p.flags = flags;
     p.n = p.branches = p.npages = 0;
     p.replaced = p.checked = p.self = p.ended = p.fault = false;
+    MT_DCHECK(lockorder_is_free());
     plan_make(&p, pc);
+    MT_DCHECK(
+        lockorder_is_free()); /* locks are taken for a few words each, none while translating */
     if (p.replaced) {
         sb = NULL;
     } else if (p.n == 0) {
@@ -560,6 +565,7 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     while (!plan_lower(&p, &l, sb)) {
         l.space = space;
     }
+    MT_DCHECK(lockorder_is_free());
     return publish(&p, &l, sb, out);
 }
 
