@@ -48,9 +48,10 @@ cache_entering_begin:
 cache_entering_end:
     ud2
 
-/* LIVE: %rsp = host_rsp. Nothing else. Flags are arbitrary user flags with DF, AC clear (the handler
- * or the code above made them so). */
+/* LIVE: %rsp = host_rsp. Nothing else. Flags are arbitrary user flags with AC clear (the handler or the
+ * code above made them so; DF as well, but an outer Valgrind does not take the flags from a frame). */
 cache_enter_abort:
+    cld
     mov CPU(CPU_HOST_RSP), %rsp
     xor %eax, %eax
     jmp leave
@@ -143,6 +144,7 @@ ib_probe_end:
 /* From recover_leave_cache(): mt_cpu is complete, rsp = host_rsp, flags are clean. */
     .globl exit_signal
 exit_signal:
+    cld /* as at cache_enter_abort */
     mov $MT_EXIT_SIGNAL, %eax
     jmp leave
 

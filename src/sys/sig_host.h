@@ -45,9 +45,12 @@ void sig_fill_slot(Thread *t, const siginfo_t *info, bool synchronous);
  * which there is no room elsewhere. Per thread, FIFO. _sig: all signals are blocked. */
 void sig_defer_add_sig(const siginfo_t *info);
 bool sig_defer_any(void);
+u32 sig_defer_count(void);
+void sig_defer_thread_init(void);
+void sig_defer_thread_fini(void);
 /* vfork: hides what there is (returns what `unhide` needs); `unhide` drops what came since. */
-u32 sig_defer_hide(void);
-void sig_defer_unhide(u32 hidden);
+SigDeferred sig_defer_hide(void);
+void sig_defer_unhide(SigDeferred hidden);
 SigMask sig_defer_pending(void);
 /* Takes the first one whose bit is in `set`. */
 bool sig_defer_take(SigMask set, siginfo_t *out);

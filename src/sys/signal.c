@@ -160,6 +160,7 @@ int signal_thread_init(Thread *t)
     if (!t->is_main) {
         take_back_setxid(t);
     }
+    sig_defer_thread_init();
     t->host_altstack = base;
     t->altstack = (GuestAltStack){.flags = SS_DISABLE};
     return 0;
@@ -178,6 +179,7 @@ void signal_thread_fini(Thread *t)
     while (sig_defer_take(SIG_MASK_ALL, &info)) {
         sig_host_give_away(&info);
     }
+    sig_defer_thread_fini();
     if (t->host_altstack) {
         sys_raw(SYS_sigaltstack, (u64)&none, 0, 0, 0, 0, 0);
         altstack_give(t->host_altstack);
@@ -518,7 +520,7 @@ void signal_before_exec(Thread *t)
     }
     /* Pending signals survive exec: what we hold becomes the kernel's. One that finds the user's
      * queue full comes back to ours, hence the bound. */
-    for (int i = 0; i < MT_NSIG && sig_defer_take(SIG_MASK_ALL, &info); i++) {
+    for (u32 n = sig_defer_count(); n > 0 && sig_defer_take(SIG_MASK_ALL, &info); n--) {
         sig_host_requeue(&info);
     }
     sig_host_setmask(t->sigmask);

@@ -64,13 +64,16 @@ void signal_after_fork_child(Thread *t);
  * own. `save` before the host's vfork (all signals are blocked from here), `child` first in the child,
  * `restore` in the parent when t is its own again (child did exec or exit; or vfork failed). save:
  * 0 or -ENOMEM (then nothing has been changed). */
+typedef struct SigDeferred { /* what sig_defer.c hides */
+    u32 low, first, count;
+} SigDeferred;
 typedef struct SignalVfork {
     struct SigTable *table;
     SigMask sigmask, saved_sigmask;
     bool saved_sigmask_valid;
     GuestAltStack altstack;
     PendingSignal pending;
-    u32 deferred;
+    SigDeferred deferred;
 } SignalVfork;
 int signal_vfork_save(Thread *t, SignalVfork *save);
 void signal_vfork_child(Thread *t);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * thr_fork.c -- fork from threads while others run; atfork handlers; threads in the child.
+ * Argument: forks per thread (15), fewer for slow outer tools.
  * guest: timeout=40 */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,6 +9,7 @@
 
 #include "guest.h"
 
+static int forks = 15;
 static _Atomic int prepares, parents, children, stop;
 
 static void prepare(void)
@@ -38,7 +40,7 @@ static void *in_child(void *arg)
 
 static void *forker(void *arg)
 {
-    for (int i = 0; i < 15; i++) {
+    for (int i = 0; i < forks; i++) {
         pid_t pid = fork();
         CHECK(pid >= 0);
         if (pid == 0) {
@@ -65,8 +67,11 @@ static void *forker(void *arg)
     return NULL;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) {
+        forks = atoi(argv[1]);
+    }
     pthread_atfork(prepare, parent, child);
     pthread_t b[2], f[3];
     for (int i = 0; i < 2; i++) {

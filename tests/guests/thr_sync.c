@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * thr_sync.c -- mutexes of every kind, condition variables, barriers, rwlocks, spin locks,
  * semaphores, once; robust and priority-inheriting mutexes.
+ * Argument: how many times less work (1), for slow outer tools.
  * guest: timeout=40
  * variant: pie
  * variant: static cflags=-static */
@@ -14,6 +15,7 @@
 #include "guest.h"
 
 enum { THREADS = 4, LOOPS = 5000 };
+static int less = 1;
 
 static pthread_mutex_t mutex[4];
 static long guarded[8];
@@ -33,7 +35,7 @@ static void *worker(void *arg)
 {
     pthread_once(&once, init_once);
     CHECK(initialised == 1);
-    for (int i = 0; i < LOOPS; i++) {
+    for (int i = 0; i < LOOPS / less; i++) {
         for (int k = 0; k < 4; k++) {
             CHECK(!pthread_mutex_lock(&mutex[k]));
             guarded[k]++;
@@ -91,7 +93,7 @@ static void queue_test(void)
     for (int i = 0; i < 3; i++) {
         pthread_create(&t[i], NULL, consumer, NULL);
     }
-    for (int i = 1; i <= 20000; i++) {
+    for (int i = 1; i <= 20000 / less; i++) {
         pthread_mutex_lock(&qlock);
         while (head - tail == 8) {
             pthread_cond_wait(&not_full, &qlock);
@@ -180,8 +182,11 @@ static void timeouts(void)
     pthread_mutex_unlock(&m);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) {
+        less = atoi(argv[1]);
+    }
     int kinds[] = {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK,
                    PTHREAD_MUTEX_ADAPTIVE_NP};
     for (int k = 0; k < 4; k++) {
