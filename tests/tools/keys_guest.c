@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * keys_guest.c -- calls through pointers, returns, threads, system calls, signals and faults. */
+#define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int compare(const void *a, const void *b)
@@ -36,6 +39,29 @@ static void handler(int sig)
     }
 }
 
+static int sort_elsewhere(void *arg)
+{
+    int v[50];
+
+    for (int i = 0; i < 50; i++) {
+        v[i] = (i * 37) % 50;
+    }
+    qsort(v, 50, sizeof(v[0]), compare);
+    *(volatile int *)arg = v[17];
+    return 0;
+}
+
+/* A process that shares the memory, and runs at the same time. */
+static void share(void)
+{
+    static char stack[65536];
+    int result = 0;
+    pid_t pid = clone(sort_elsewhere, stack + sizeof(stack), CLONE_VM | SIGCHLD, &result);
+
+    waitpid(pid, NULL, 0);
+    printf("%d\n", result);
+}
+
 int main(void)
 {
     pthread_t t[3];
@@ -57,5 +83,6 @@ int main(void)
         printf("%ld\n", (long)r);
     }
     printf("%d\n", handled);
+    share();
     return 0;
 }

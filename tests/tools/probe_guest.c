@@ -8,6 +8,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,6 +136,23 @@ static void *thread(void *arg)
     return NULL;
 }
 
+static int sharing_child(void *arg)
+{
+    *(volatile int *)arg += 5;
+    return 0;
+}
+
+/* A process in the same memory that is not waited for by the call. */
+static void sharing_process(void)
+{
+    static char stack[65536];
+    int word = 2, status;
+    pid_t pid = clone(sharing_child, stack + sizeof(stack), CLONE_VM | SIGCHLD, &word);
+
+    check(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && word == 7);
+    WANT("thread_start\nwrites wait4 %lx 4\n", P(&status));
+}
+
 static void processes(void)
 {
     char *argv[] = {(char *)"x", NULL};
@@ -156,6 +174,7 @@ static void processes(void)
     }
     check(waitpid(pid, &status, 0) == pid && status == 0);
     WANT("fork_child\nexec\nwrites wait4 %lx 4\npost wait4 %d\n", P(&status), pid);
+    sharing_process();
 }
 
 long replace_me(long a, long b);
