@@ -17,6 +17,7 @@
 #include "base/stats.h"
 #include "guest/aspace.h"
 #include "jit/cache.h"
+#include "jit/perfmap.h"
 #include "jit/smc.h"
 #include "sched/robust.h"
 #include "sched/runloop.h"
@@ -89,6 +90,7 @@ static void fork_child(const ChildArgs *a)
         mt_umsg_always("the code cache can't be copied for a forked child: out of memory");
         _exit(1);
     }
+    perfmap_after_fork_child((a->flags & CLONE_FILES) != 0);
     aspace_after_fork_child(); /* memory that the child has not inherited */
     STAT_INC(THREADS);
     tool_fork_child(t);
@@ -245,6 +247,7 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
     if (host_stack == MAP_FAILED) {
         return -ENOMEM;
     }
+    perfmap_before_vfork();
     s = save_parent(t);
     if (s == NULL) {
         munmap(host_stack, MT_VFORK_STACK);

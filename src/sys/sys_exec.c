@@ -7,7 +7,9 @@
  *             E2. nothing but scratch memory is left behind by an exec that succeeds in a vfork
  *                 child, and that is freed by the parent (sys_exec_release).
  * Locking:    `left_behind` is pushed to by compare-and-swap and taken as a whole.
- * Signals:    dispositions are the guest's from signal_before_exec() on. */
+ * Signals:    dispositions are the guest's from signal_before_exec() on. The call is made in the window:
+ *             a signal that comes before the kernel has begun is the old program's, one that comes
+ *             later is pending for the new one. */
 #include "base/log.h"
 #include "base/options.h"
 #include "base/safe.h"
@@ -46,16 +48,23 @@ typedef struct ExecRequest {
     int flags; /* AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW */
 } ExecRequest;
 
+/* In the window: MT_SYS_RESTART if a signal is to be handled first. Returns only if it fails. */
+static i64 kernel_exec(Thread *t, u64 nr, const u64 a[6])
+{
+    sys_events_exec(t, true);
+    signal_before_exec(t);
+    i64 r = sys_window(nr, a, &mt_cpu.pending);
+    signal_after_failed_exec(t);
+    sys_events_exec(t, false);
+    return r;
+}
+
 /* ---- native ---- */
 
 static i64 exec_native(Thread *t, const ExecRequest *q)
 {
-    sys_events_exec(t, true);
-    signal_before_exec(t);
-    i64 r = sys_raw(SYS_execveat, (u64)(i64)q->dirfd, q->path, q->argv, q->envp, (u64)q->flags, 0);
-    signal_after_failed_exec(t);
-    sys_events_exec(t, false);
-    return r;
+    const u64 a[6] = {(u64)(i64)q->dirfd, q->path, q->argv, q->envp, (u64)q->flags};
+    return kernel_exec(t, SYS_execveat, a);
 }
 
 /* ---- memory for the new argument vector ---- */
@@ -270,11 +279,8 @@ static i64 exec_scratch(Thread *t, Scratch *s, const ExecRequest *q)
     if (t->is_vfork_child) {
         scratch_push(s, s);
     }
-    sys_events_exec(t, true);
-    signal_before_exec(t);
-    i64 r = sys_raw(SYS_execve, (u64) "/proc/self/exe", (u64)s->argv, q->envp, 0, 0, 0);
-    signal_after_failed_exec(t);
-    sys_events_exec(t, false);
+    const u64 a[6] = {(u64) "/proc/self/exe", (u64)s->argv, q->envp};
+    i64 r = kernel_exec(t, SYS_execve, a);
     if (t->is_vfork_child) {
         sys_exec_release(s->pid);
     } else {
