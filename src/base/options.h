@@ -24,6 +24,10 @@ extern Options mt_opts;
 /* Values of enum options, in the order of their "a|b|c" lists. */
 enum { TOOL_NONE, TOOL_LACKEY };
 enum { FAIR_NO, FAIR_YES, FAIR_TRY };
+enum { IB_INDEX_AUTO, IB_INDEX_PEXT, IB_INDEX_WORD };
+enum { IB_CHECK_AUTO, IB_CHECK_LOOP, IB_CHECK_JRCXZ };
+enum { EXITS_COLD, EXITS_NEAR };
+enum { DECODER_SHAPES, DECODER_FULL };
 
 /* Parses all sources; prints help or version and exits 0, or one line and exits 1. */
 void options_init(int argc, char **argv);

@@ -5,7 +5,7 @@
 #ifndef MT_BLOCK_H
 #define MT_BLOCK_H
 
-#include "base/base.h"
+#include "base/options.h"
 #include "jit/cache.h"
 
 #include <urcu/rculfhash.h>
@@ -31,7 +31,7 @@ typedef struct Edge {
     i64 target : 58; /* guest address */
     u64 index : 6;   /* among the block's edges */
     u16 patch; /* the rel32 field of the jump, from host_start; 0: this edge is never linked */
-    u16 stub;  /* linked: its stub, from `cold`; else the EdgeKind */
+    u16 stub;  /* linked: its stub, from block_stubs(); else the EdgeKind */
     /* guarded by the chain lock of the block linked to */
     BlockRef to;
     EdgeRef in_next, in_prev;
@@ -125,6 +125,12 @@ static inline CacheOff block_host(const Block *b)
     return b->host_start + b->entry_size;
 }
 
+/* What the stubs of edges are counted from. */
+static inline CacheOff block_stubs(const Block *b)
+{
+    return mt_opts.exits == EXITS_NEAR ? b->host_start : b->cold;
+}
+
 static inline Block *edge_block(const Edge *e)
 {
     return (Block *)((const u8 *)(e - e->index) - sizeof(Block));
@@ -142,7 +148,7 @@ static inline CacheOff edge_patch(const Edge *e)
 
 static inline CacheOff edge_stub(const Edge *e)
 {
-    return edge_block(e)->cold + e->stub;
+    return block_stubs(edge_block(e)) + e->stub;
 }
 
 /* NULL: there is no tool, all of it would be 0. */

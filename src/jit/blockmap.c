@@ -18,6 +18,7 @@
 #include "base/atomics.h"
 #include "base/lockorder.h"
 #include "base/log.h"
+#include "base/options.h"
 #include "base/stats.h"
 #include "jit/emit.h"
 #include "jit/lower.h"
@@ -96,7 +97,7 @@ static u64 *seen_word(unsigned long hash)
 
 static bool is_seen(unsigned long hash)
 {
-    return (mt_load_relaxed(seen_word(hash)) >> hash % 64 & 1) != 0;
+    return !mt_opts.map_filter || (mt_load_relaxed(seen_word(hash)) >> hash % 64 & 1) != 0;
 }
 
 static void set_seen(unsigned long hash)

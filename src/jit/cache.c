@@ -15,6 +15,7 @@
 #include "base/atomics.h"
 #include "base/lockorder.h"
 #include "base/log.h"
+#include "base/options.h"
 #include "guest/layout.h"
 #include "jit/entry.h"
 
@@ -95,8 +96,10 @@ static void choose_instructions(void)
     amd = b == signature_AMD_ebx || b == 0x6f677948; /* "Hygo" */
     __cpuid(1, a, b, c, d);
     family = (a >> 8 & 15) + ((a >> 8 & 15) == 15 ? a >> 20 & 255 : 0);
-    pext = __builtin_cpu_supports("bmi2") && (!amd || family >= 0x19);
-    mt_cache.fast_loop = amd;
+    pext = __builtin_cpu_supports("bmi2") && mt_opts.ib_index != IB_INDEX_WORD &&
+           (!amd || family >= 0x19 || mt_opts.ib_index == IB_INDEX_PEXT);
+    mt_cache.fast_loop = mt_opts.ib_check == IB_CHECK_AUTO ? amd
+                                                           : mt_opts.ib_check == IB_CHECK_LOOP;
     mt_cache.ibt_mask = pext ? (1u << MT_IBT_BITS_MIN) - 1 : 0xffff;
     mask = mt_cache.ibt_mask;
     mt_cache.ibt_mask_at = pext ? (u32)cache_exec_addr(glue_at) : 0;
@@ -151,7 +154,9 @@ static int map_tables(void)
     }
     annot_ignore(p, MT_IBT_BYTES); /* words that are only accessed atomically */
     mt_cache.ibt = p;
-    mt_cache.ibt2 = __builtin_cpu_supports("sse4.2") ? (u32 *)(mt_cache.ibt + MT_IBT_SIZE) : NULL;
+    if (__builtin_cpu_supports("sse4.2") && mt_opts.ib_second) {
+        mt_cache.ibt2 = (u32 *)(mt_cache.ibt + MT_IBT_SIZE);
+    }
     return 0;
 }
 

@@ -36,7 +36,7 @@ typedef struct Cache {
     u8 *write;        /* what to add an offset >= MT_IBT_BYTES to for the writable view */
     u64 size;         /* bytes of the whole range */
     u64 *ibt;         /* first table: address of an indirect entry, or of the miss stub */
-    u32 *ibt2;        /* second table: the same, or 0; NULL: the processor has no CRC32 */
+    u32 *ibt2;        /* second table: the same, or 0; NULL: no CRC32, --ib-second=no */
     u32 ibt_mask_at;  /* address of a 64-bit copy of it, for pext; 0: no pext, 16 bits */
     bool fast_loop;   /* `loop` is a cheap branch: AMD */
     CacheOff code_lo; /* first chunk */

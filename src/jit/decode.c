@@ -15,6 +15,7 @@
 #include "jit/decode_impl.h"
 
 #include "base/atomics.h"
+#include "base/options.h"
 
 #include <cpuid.h>
 #include <string.h>
@@ -462,7 +463,7 @@ void decode_insn(Insn *out, GuestAddr pc, const u8 *code, size_t avail)
         return;
     }
     memcpy(bytes, code, MT_INSN_MAX);
-    if (!walk(&w, bytes)) {
+    if (mt_opts.decoder == DECODER_FULL || !walk(&w, bytes)) {
         decode_slow(out, pc, bytes, MT_INSN_MAX);
         return;
     }

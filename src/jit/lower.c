@@ -32,7 +32,7 @@ static CacheOff here(const Lower *l)
 bool lower_room(const Lower *l)
 {
     return !l->full && l->nedges + 4 < MT_MAX_EDGES && pcmap_room(&l->map) &&
-           l->space.hot_end - here(l) > 3 * MT_LOWER_MAX &&
+           l->space.hot_end - here(l) > 3 * MT_LOWER_MAX + l->nedges * MT_STUB_BYTES &&
            l->space.cold_end - l->space.cold > 4 * (MT_STUB_BYTES + 9);
 }
 
@@ -58,18 +58,44 @@ static LowerEdge *add_edge(Lower *l, EdgeKind kind, GuestAddr target)
     return d;
 }
 
-/* An exit out of line; returns the address of its code. */
-static u64 cold_exit(Lower *l, LowerEdge *d, u64 glue)
+static void write_stub(LowerEdge *d, CacheOff at)
 {
-    CacheOff at = cache_take_cold(&l->space, MT_STUB_BYTES);
-    Emit c;
+    Emit c = {cache_write_ptr(at), cache_exec_addr(at)};
 
-    MT_ASSERT(at != 0); /* lower_room() */
-    c.w = cache_write_ptr(at);
-    c.x = cache_exec_addr(at);
-    emit_exit(&c, glue);
+    emit_exit(&c, mt_cache.glue_direct);
     d->stub = at;
+}
+
+/* The stub of an exit that can be linked, out of line; returns its address. */
+static u64 link_stub(Lower *l, LowerEdge *d)
+{
+    CacheOff at;
+
+    d->stub = 0;
+    if (mt_opts.exits == EXITS_NEAR) {
+        return l->e.x; /* lower_finish() */
+    }
+    at = cache_take_cold(&l->space, MT_STUB_BYTES);
+    MT_ASSERT(at != 0); /* lower_room() */
+    write_stub(d, at);
     return cache_exec_addr(at);
+}
+
+void lower_finish(Lower *l)
+{
+    l->end = here(l);
+    for (u32 i = 0; i < l->nedges; i++) {
+        LowerEdge *d = &l->edges[i];
+        u32 rel;
+
+        if (d->patch != 0 && d->stub == 0) {
+            write_stub(d, here(l));
+            rel = d->stub - (d->patch + 4);
+            memcpy(cache_write_ptr(d->patch), &rel, 4);
+            l->e.w += MT_STUB_BYTES;
+            l->e.x += MT_STUB_BYTES;
+        }
+    }
 }
 
 /* Pads so that a 4-byte field at here + skip lies inside 8 aligned bytes (L3). */
@@ -92,7 +118,7 @@ static void emit_link_jmp(Lower *l, u32 glen, GuestAddr target)
     u64 stub;
 
     align_patch(l, 1);
-    stub = cold_exit(l, d, mt_cache.glue_direct);
+    stub = link_stub(l, d);
     d->patch = here(l) + 1;
     emit_jmp(&l->e, stub);
     pcmap_plain(&l->map, glen, 5);
@@ -105,7 +131,7 @@ static void emit_link_jcc(Lower *l, u32 glen, u32 cc, GuestAddr target)
     u64 stub;
 
     align_patch(l, 2);
-    stub = cold_exit(l, d, mt_cache.glue_direct);
+    stub = link_stub(l, d);
     d->patch = here(l) + 2;
     emit_u8(&l->e, 0x0f);
     emit_u8(&l->e, (u8)(0x80 | cc));
@@ -390,7 +416,7 @@ static void lower_jrcxz(Lower *l, const Insn *in)
     for (u32 i = 0; i < pad; i++) {
         emit_u8(&l->e, 0x90);
     }
-    stub = cold_exit(l, d, mt_cache.glue_direct);
+    stub = link_stub(l, d);
     d->patch = here(l) + 1;
     emit_jmp(&l->e, stub);
     pcmap_steps(&l->map, in->len,

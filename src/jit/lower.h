@@ -27,6 +27,7 @@ typedef struct Lower {
     CacheOff start; /* of its code */
     CacheOff host;  /* entry for direct jumps */
     CacheOff ind;   /* 0: none inline */
+    CacheOff end;   /* lower_finish(): of the code, without stubs */
     u32 nedges;
     LowerEdge edges[MT_MAX_EDGES];
     PcMap map;
@@ -52,6 +53,8 @@ void lower_follow(Lower *l, const Insn *in, GuestAddr to);
 void lower_end_insn(Lower *l, const Insn *in);
 /* Ends a block behind an instruction that does not: goes on at `pc`. */
 void lower_end_at(Lower *l, GuestAddr pc);
+/* Behind the last: the stubs that lie near. */
+void lower_finish(Lower *l);
 /* Ends the block before `in`: it needs C code of the given kind (EDGE_EMULATE, EDGE_GS). */
 void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target);
 /* An exit out of line, in MT_STUB_BYTES that have been taken for it. */

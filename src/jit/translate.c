@@ -387,7 +387,7 @@ static void fill_edges(Block *b, const Lower *l)
         e->target = (i64)d->target;
         e->index = i & 63;
         e->patch = (u16)(d->patch != 0 ? d->patch - b->host_start : 0);
-        e->stub = (u16)(d->patch != 0 ? d->stub - b->cold : d->kind);
+        e->stub = (u16)(d->patch != 0 ? d->stub - block_stubs(b) : d->kind);
         if (b->has_tool) {
             edge_tool(e)->key = d->key;
         }
@@ -417,7 +417,6 @@ static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
                               .extra = sb != NULL ? instr_extra_bytes(sb, l->map.len) : 0,
                               .has_tool = sb != NULL || p->key != 0};
     Block *b = block_alloc(&shape);
-    CacheOff end = (CacheOff)(l->e.x - mt_cache.exec);
 
     if (b == NULL) {
         return NULL;
@@ -426,7 +425,7 @@ static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
     b->pc = p->pc;
     b->key = p->key;
     b->host_start = l->start;
-    b->host_size = (u16)(end - l->start);
+    b->host_size = (u16)(l->end - l->start);
     b->entry_size = (u8)(l->host - l->start);
     b->cold = l->space.cold != l->space.cold_start ? l->space.cold_start : 0;
     b->ninsns = (u8)p->n;
@@ -565,7 +564,11 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     while (!plan_lower(&p, &l, sb)) {
         l.space = space;
     }
+<<<<<<< Updated upstream
     MT_DCHECK(lockorder_is_free());
+=======
+    lower_finish(&l);
+>>>>>>> Stashed changes
     return publish(&p, &l, sb, out);
 }
 

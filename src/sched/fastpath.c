@@ -7,6 +7,7 @@
 #include "sched/fastpath.h"
 
 #include "base/log.h"
+#include "base/options.h"
 #include "base/stats.h"
 #include "jit/blockmap.h"
 #include "jit/entry.h"
@@ -34,7 +35,7 @@ static bool is_simple(u32 nr, const u64 a[6])
 {
     const SysRow *row;
 
-    if (nr >= MT_SYS_MAX || mt_debug_level[LOG_SYSCALL] != 0) {
+    if (nr >= MT_SYS_MAX || mt_debug_level[LOG_SYSCALL] != 0 || !mt_opts.fast_syscalls) {
         return false;
     }
     row = &mt_sys_table[nr];

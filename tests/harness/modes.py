@@ -15,6 +15,12 @@ MODES = {
     "short": (["--follow-jumps=no", "--max-branches=0"], 3),
     "lackey": (["--tool=lackey"], 4),
     "gs": (["--stress=gs"], 3),
+    "word": (["--ib-index=word", "--ib-second=no"], 3),
+    "jrcxz": (["--ib-check=jrcxz"], 3),
+    "loop": (["--ib-check=loop", "--ib-index=pext"], 3),
+    "near": (["--exits=near", "--map-filter=no"], 3),
+    "slowcalls": (["--fast-syscalls=no"], 3),
+    "decode": (["--decoder=full"], 3),
 }
 
 # What mtvg itself prints: ==PID== messages, --PID-- debug output, **PID** user messages.

@@ -363,7 +363,7 @@ static void growth(void **state)
 
 static int setup(void **state)
 {
-    mt_opts.ib_inline = true;
+    mt_opts.ib_inline = mt_opts.ib_second = mt_opts.map_filter = true;
     sim_world((WorldConfig){.parallel = true, .fair = FAIR_TRY, .quantum = 1000});
     smc_init();
     return layout_init(CACHE_BYTES + MT_IBT_BYTES) != 0 || cache_init() != 0 ||

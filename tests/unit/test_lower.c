@@ -211,7 +211,7 @@ static void check_edges(const Lower *l)
 /* All host instructions from the direct entry on. */
 static void check_code(const Lower *l, const Insn *in)
 {
-    CacheOff at = l->host, end = code_end(l);
+    CacheOff at = l->host, end = l->end;
     PcState s;
 
     while (at < end) {
@@ -258,6 +258,7 @@ static void lower_one(const u8 *code, u32 n, GuestAddr pc, u32 skew, bool ind, b
     before = code_end(&l);
     lower_it(&l, &in);
     assert_true(code_end(&l) - before <= MT_LOWER_MAX);
+    lower_finish(&l);
     if (in.cls == INSN_INVALID || (in.flags & INSN_F_OPAQUE)) {
         check_edges(&l);
         return; /* bytes that the decoder does not know */
@@ -273,6 +274,7 @@ static void all_kinds(void **state)
     for (u32 i = 0; i < MT_ARRAY_SIZE(samples); i++) {
         for (u32 k = 0; k < MT_ARRAY_SIZE(pcs); k++) {
             for (u32 skew = 0; skew < 8; skew++) {
+                mt_opts.exits = (i + k + skew / 4) % 2 ? EXITS_NEAR : EXITS_COLD;
                 lower_one(samples[i].b, samples[i].n, pcs[k], skew, skew & 1, skew & 2);
             }
         }
@@ -284,6 +286,7 @@ static void random_bytes(void **state)
     u64 s = 0x1234567;
     u8 code[15];
 
+    mt_opts.exits = EXITS_COLD;
     for (u32 i = 0; i < 400000; i++) {
         for (u32 k = 0; k < 15; k++) {
             s ^= s >> 12;
@@ -323,6 +326,7 @@ static void checked_bytes(void **state)
             lower_check_bytes(&l, bytes, n);
             assert_true(lower_room(&l));
             lower_it(&l, &in);
+            lower_finish(&l);
             check_code(&l, &in);
             check_edges(&l);
         }
