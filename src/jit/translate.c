@@ -564,11 +564,8 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     while (!plan_lower(&p, &l, sb)) {
         l.space = space;
     }
-<<<<<<< Updated upstream
-    MT_DCHECK(lockorder_is_free());
-=======
     lower_finish(&l);
->>>>>>> Stashed changes
+    MT_DCHECK(lockorder_is_free());
     return publish(&p, &l, sb, out);
 }
 
