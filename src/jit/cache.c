@@ -61,7 +61,7 @@ static u64 own_id(void)
 
 static u32 glue_at;
 
-/* jmp *0(%rip); .quad target */
+/* jmp *2(%rip); ud2; .quad target (MT_GLUE_TARGET) */
 static u64 glue_jump(const void *target)
 {
     u8 *w = cache_write_ptr(glue_at);
@@ -69,7 +69,7 @@ static u64 glue_jump(const void *target)
     static const u8 code[8] = {0xff, 0x25, 0x02, 0, 0, 0, 0x0f, 0x0b};
 
     memcpy(w, code, sizeof(code));
-    memcpy(w + 8, &target, 8);
+    memcpy(w + MT_GLUE_TARGET, &target, 8);
     glue_at += 16;
     return addr;
 }

@@ -21,6 +21,7 @@ typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 #define MT_IBT_BYTES (MT_IBT_SIZE * 8u + MT_IBT2_SIZE * 4u)
 #define MT_GLUE_BYTES 4096u
 #define MT_CHUNK_MAX 65536u
+#define MT_GLUE_TARGET 8u /* a jump of the glue: where its target's address stands */
 #define MT_CACHE_HEAD (MT_IBT_BYTES + MT_GLUE_BYTES) /* before the first chunk */
 
 typedef enum ChunkKind {

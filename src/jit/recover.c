@@ -25,8 +25,18 @@ _Static_assert(offsetof(Cache, ibt2) == MT_CACHE_IBT2, "cpu_offsets.h");
 
 #define HOST_FLAGS_CLEAR 0x44500u /* AC, NT, DF, TF */
 
-HostWhere recover_where(u64 pc)
+/* A jump of the glue counts as made: one of them leads on into translated code. */
+static u64 through_glue(u64 pc)
 {
+    bool glue = cache_contains(pc) && cache_off(pc) >= MT_IBT_BYTES &&
+                cache_off(pc) < mt_cache.code_lo;
+
+    return glue ? *(const u64 *)(pc + MT_GLUE_TARGET) : pc;
+}
+
+HostWhere recover_where(u64 host_pc)
+{
+    u64 pc = through_glue(host_pc);
     ChunkKind kind;
     Block *b;
 
@@ -44,7 +54,7 @@ HostWhere recover_where(u64 pc)
         return WHERE_RUNTIME;
     }
     b = block_of(cache_find_block(pc, &kind));
-    /* Glue and exit stubs lead to the run loop within a few instructions. */
+    /* Exit stubs lead to the run loop within a few instructions. */
     if (b == block_of(0) || kind == CHUNK_COLD ||
         (kind == CHUNK_BLOCKS && cache_off(pc) >= b->host_start + b->host_size)) {
         return WHERE_RUNTIME;
@@ -144,7 +154,7 @@ static void resume_at(ucontext_t *uc, const char *label)
 
 void recover_leave_cache(ucontext_t *uc)
 {
-    u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
+    u64 pc = through_glue((u64)uc->uc_mcontext.gregs[REG_RIP]);
     ChunkKind kind;
     Block *b = block_of(cache_find_block(pc, &kind));
     CacheOff off = cache_off(pc);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * toolcall.c -- calls from translated code to the tool.
  * Role:       what toolcall.S calls with the guest's state saved.
- * Invariants: C1. the thread stays INSIDE: the call's block, and its site, live until it leaves.
+ * Invariants: C1. the thread stays INSIDE: the call's block, and its site, live until it leaves. The tool's
+ *                 function is the runtime's code: a stop waits for it (WORLD_IN).
  *             C2. mt_cpu.resume != 0 between the call and the entry into translated code behind it:
  *                 if that entry is aborted, the run loop undoes what was counted ahead.
  *             C3. this file is compiled for general registers only (CMakeLists.txt): toolcall_light()
@@ -10,7 +11,7 @@
 
 #include "jit/cache.h"
 #include "jit/recover.h"
-#include "sched/thread.h"
+#include "sched/world_inl.h"
 
 bool (*mt_light)(const MtvgCall *c, MtvgFunction fn);
 
@@ -48,17 +49,19 @@ bool toolcall_light(void)
 {
     const CallSite *s = this_site();
     MtvgCall c;
+    bool done;
 
     mt_cpu.rip = s->next_pc;
-    if (mt_light == NULL) {
+    if (mt_light == NULL || !world_try_code_end(thread_self())) {
         return false;
     }
     c = describe(s);
-    if (!mt_light(&c, s->fn)) {
-        return false;
+    done = mt_light(&c, s->fn);
+    world_code_begin(c.thread);
+    if (done) {
+        go_on(s);
     }
-    go_on(s);
-    return true;
+    return done;
 }
 
 void toolcall_run(void);
@@ -67,7 +70,9 @@ void toolcall_run(void)
     const CallSite *s = this_site();
     MtvgCall c = describe(s);
 
+    world_code_end(c.thread);
     s->fn(&c);
+    world_code_begin(c.thread);
     go_on(s);
 }
 

@@ -3,7 +3,8 @@
  * Role: translated code, and system calls that need nothing but to be done.
  *       Compiled with -mgeneral-regs-only; between cpu_xstate_restore() and cpu_xstate_save() the
  *       guest's vector state is live, so nothing outside this file may be called there but
- *       assembly (cache_enter, sys_window). */
+ *       assembly (cache_enter, sys_window). There the thread is in WORLD_CODE, too: with the world
+ *       halted it may read blocks, edges and tables, but change nothing that is shared. */
 #include "sched/fastpath.h"
 
 #include "base/log.h"
@@ -53,7 +54,7 @@ static bool is_simple(u32 nr, const u64 a[6])
     return true;
 }
 
-/* mt_cpu.rip is behind the instruction. The slow path repeats what needs thought: not begun (a signal
+/* In WORLD_CODE, and again afterwards but for FAST_OUTSIDE. mt_cpu.rip is behind the instruction. The slow path repeats what needs thought: not begun (a signal
  * is pending), -EINTR (was it our kick?), -EFAULT (a write-protected code page?). */
 static FastCall fast_syscall(Thread *t)
 {
@@ -67,7 +68,7 @@ static FastCall fast_syscall(Thread *t)
         t->slow_call = mt_all_slow;
         return FAST_SLOW;
     }
-    if (!is_simple(nr, a) || !world_leave_fast(t)) {
+    if (!is_simple(nr, a) || !world_leave_from(t, WORLD_CODE)) {
         return FAST_SLOW;
     }
     epoch = smc_write_epoch();
@@ -89,7 +90,7 @@ static FastCall fast_syscall(Thread *t)
     c->gpr[MT_RAX] = (u64)r;
     c->gpr[MT_RCX] = c->rip;
     c->gpr[MT_R11] = c->rflags;
-    return world_try_enter_fast(t) ? FAST_CONTINUE : FAST_OUTSIDE;
+    return world_try_enter_to(t, WORLD_CODE) ? FAST_CONTINUE : FAST_OUTSIDE;
 }
 
 static void take_edge(const Edge *e)
@@ -107,6 +108,7 @@ u32 fast_run(Thread *t, u64 host_pc)
     u32 reason;
 
     cpu_xstate_restore();
+    world_code_begin(t);
     for (;;) {
         FastCall f;
 
@@ -133,5 +135,8 @@ u32 fast_run(Thread *t, u64 host_pc)
         host_pc = ibt_lookup(mt_cpu.rip);
     }
     cpu_xstate_save();
+    if (reason != MT_EXIT_OUTSIDE) {
+        world_code_end(t);
+    }
     return reason;
 }

@@ -117,6 +117,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     ChildArgs a = {t, flags, ptid, ctid, stack, tls, {-1, NULL, NULL}, NULL, NULL};
     i64 pid;
 
+    world_before_fork_stop(t);
     world_stop(t);
     aspace_lock();
     /* Before the copy is made: a thread OUTSIDE that handles a write fault unlinks blocks, in the
@@ -126,6 +127,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
         smc_after_fork();
         aspace_unlock();
         world_resume(t);
+        world_no_fork(t);
         return -ENOMEM;
     }
     signal_before_fork();
@@ -155,6 +157,7 @@ _Noreturn void vfork_child_main(ChildArgs *a)
     Thread *t = a->t;
 
     child_state(a);
+    world_kernel_thread_changed(t);
     t->is_vfork_child = true;
     if (a->flags & CLONE_PARENT_SETTID) {
         write_tid(a->ptid, t->tid);

@@ -2,7 +2,7 @@
  * rcu.h -- RCU read sections, and liburcu's lock-free hash table on top of them.
  * A thread that is INSIDE the world lock is in a read section without doing anything. A thread that is
  * OUTSIDE marks one by rcu_read_begin() and rcu_read_end(). A grace period, world_synchronize(), waits
- * for both; so does, for the former, world_stop().
+ * for both; so does, for the former, world_stop_empty().
  * Role:       why these are our own and not liburcu's flavours: docs/CONCURRENCY.md, "RCU".
  * Retiring:   owners keep their own retire lists: unlink, world_synchronize(), free. There is no
  *             call_rcu: its worker would be a thread that the guest sees.
@@ -18,7 +18,7 @@ struct cds_lfht;
 static inline void rcu_read_begin(Thread *t)
 {
     if (t->rcu_nest++ == 0) {
-        world_bump(&t->rcu_state);
+        world_step(&t->rcu_state, 1);
         if (MT_UNLIKELY(__atomic_load_n(&mt_world_gate.attention, __ATOMIC_RELAXED) &
                         WORLD_FENCES)) {
             mt_fence_full();
@@ -32,7 +32,7 @@ static inline void rcu_read_end(Thread *t)
     mt_compiler_barrier();
     if (t->rcu_nest == 1) {
         annot_before(&t->rcu_state);
-        world_bump(&t->rcu_state);
+        world_step(&t->rcu_state, 1);
         t->rcu_nest = 0;
         if (MT_UNLIKELY(__atomic_load_n(&mt_world_gate.attention, __ATOMIC_RELAXED) != 0)) {
             world_wake_scanner(&t->rcu_state);

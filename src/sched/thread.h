@@ -38,6 +38,12 @@ enum {
     GATE_HOLDS,    /* its turn */
 };
 
+/* What a stop or a grace period that waits for the thread has seen (world.c). */
+typedef struct WorldScan {
+    struct Thread *next; /* to be waited for */
+    u32 world, rcu;
+} WorldScan;
+
 /* What the run loop must do before guest code runs on. Set in syscalls, read in the run loop. */
 typedef struct Thread {
     /* immutable after start */
@@ -73,20 +79,22 @@ typedef struct Thread {
 
     /* World lock, RCU (world_inl.h, world_priv.h). Atomic, written by the thread itself only; a
      * cache line of their own, which others read only while they stop the world or synchronise. */
-    _Alignas(64) u32 world_state; /* odd: INSIDE; one more at each enter and leave */
+    _Alignas(64) u32 world_state; /* WORLD_* (world_inl.h), and one stay more at each leave */
     u32 rcu_state;                /* odd: in an RCU section outside the world lock */
     u32 rcu_nest;                 /* own: depth of RCU sections */
     u32 world_stop_depth;         /* own: nested world_stop() */
     bool world_stop_was_inside;   /* own */
+    /* Atomic: a kick has been sent and has not arrived. Set by a stopper, under the list's lock, before
+     * it sends; cleared by the thread's handler (K1 in world.c). */
+    u32 kicked;
 
     /* Atomic; written by whoever parks and unparks the thread. */
     _Alignas(64) u32 futex;
     u32 gate_phase; /* sequential mode: GATE_*; written by the thread itself */
     /* guarded by the world lock's queue lock */
     struct Thread *wait_next;
-    /* guarded by the world lock's scan lock */
-    struct Thread *scan_next;
-    u32 scan_world, scan_rcu;
+    /* [0] guarded by the world lock's scan lock, [1] by its grace lock */
+    WorldScan scan[2];
     /* guarded by the thread list's lock; immutable while attached */
     u32 world_index;
 } Thread;
@@ -99,8 +107,8 @@ static inline Thread *thread_self(void)
     return mt_cpu.thread;
 }
 
-/* Leaves translated code at once if the thread runs it: sets bits in its cpu->pending, then sends
- * the kick signal. Any thread, any time; world.c and signal.c only. */
-void thread_kick(Thread *t, u32 pend_bits);
+/* Sends the kick signal: t leaves translated code if it runs it, and looks at cpu->pending. False: there
+ * is no such kernel thread. For the world lock, which sets the bits first. */
+bool thread_kick(Thread *t);
 
 #endif

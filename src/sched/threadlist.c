@@ -2,8 +2,8 @@
  * threadlist.c -- the list of attached threads.
  * Role:       who a stop, a grace period and the sequential switch have to reckon with.
  * Invariants: T1. a thread is INSIDE or in an RCU section => it is on the list.
- *             T2. a thread leaves the list only with the scan lock held: whoever holds that may follow
- *                 pointers to the threads it has found without holding the list's lock.
+ *             T2. a thread leaves the list only with the grace and scan locks held: whoever holds one of
+ *                 them may follow pointers to the threads it has found without holding the list's lock.
  * Locking:    world_threads_lock guards the links; innermost but for the queue lock. */
 #include "sched/world_priv.h"
 
@@ -18,6 +18,7 @@ void world_attach(Thread *t)
     MT_ASSERT(((uintptr_t)&t->world_state & 63) == 0 && !world_is_inside(t));
     /* Up to futex and gate_phase these words are only accessed atomically. */
     annot_ignore(&t->world_state, 2 * sizeof(u32));
+    annot_ignore(&t->kicked, sizeof(u32));
     annot_ignore(&t->futex, 2 * sizeof(u32));
     mt_store_relaxed(&t->gate_phase, GATE_AWAY);
     mt_mutex_lock(&world_threads_lock);
@@ -33,6 +34,7 @@ void world_attach(Thread *t)
 void world_detach(Thread *t)
 {
     MT_ASSERT(!world_is_inside(t) && t->rcu_nest == 0);
+    mt_mutex_lock(&mt_world.grace);
     mt_mutex_lock(&mt_world.scan);
     mt_mutex_lock(&world_threads_lock);
     *(t->prev != NULL ? &t->prev->next : &first) = t->next;
@@ -41,6 +43,7 @@ void world_detach(Thread *t)
     mt_store_relaxed(&count, count - 1);
     mt_mutex_unlock(&world_threads_lock);
     mt_mutex_unlock(&mt_world.scan);
+    mt_mutex_unlock(&mt_world.grace);
 }
 
 void world_transit_begin(void)

@@ -63,7 +63,7 @@ static inline void tool_fork_child(Thread *t)
 static inline void tool_finish(Thread *t)
 {
     if (mt_tool->finish != NULL) {
-        world_stop(t);
+        world_stop_empty(t); /* counts are exact when translated code has been left */
         mt_tool->finish(t);
         world_resume(t);
     }

@@ -3,13 +3,21 @@
  * Role:       readers say in a word of their own whether they are INSIDE; whoever wants the world says
  *             so in one word that all look at, makes every processor execute a barrier (membarrier),
  *             looks at all threads' words and waits for those that are INSIDE.
- * Invariants: W3. at most one scan at a time (scan lock); mt_world_gate.waiting_on is the scanner's.
+ *             A stop waits for those in the runtime's code. Those in translated code it halts: they
+ *             are kicked, and after the barrier none of them can execute anything of the guest's before
+ *             it has been in its signal handler (docs/CONCURRENCY.md, "Halting").
+ * Invariants: W3. at most one stop and one grace period wait for threads at a time (scan and grace
+ *                 locks); mt_world_gate.waiting_on[0] is the former's, [1] the latter's.
  *             W4. owner == t  =>  WORLD_STOP is set (parallel) or t holds the gate (sequential), and
- *                 no other thread is INSIDE.
- *             W5. a thread that waits for the writers' queue, the scan lock or a resume is OUTSIDE: so
- *                 those who hold them never wait for it.
- * Locking:    writers' queue, then scan, then the list's lock. None is held while the world is
- *             stopped, but the queue's head place.
+ *                 each other thread is OUTSIDE or, with WORLD_HALT set, in WORLD_CODE and halted (W6), or
+ *                 WORLD_PARKED.
+ *             W5. a thread that waits for the writers' queue, a lock of the world or, for more than a
+ *                 halt, a resume is OUTSIDE: so those who hold them never wait for it. A parked thread
+ *                 keeps a grace period waiting, so no owner of a stop waits for one.
+ *             K1. Thread.kicked != 0, seen by the stopper behind a barrier  =>  a kick is pending in the
+ *                 kernel, or the handler it led to has not got as far as clearing the word.
+ * Locking:    writers' queue, then grace, scan, the list's lock. None is held while the world is
+ *             stopped, but the queue's head place (and by a fork, grace).
  * Lifetime:   Thread objects that a scan sleeps on stay, see threadlist.c T2.
  * Signals:    nothing here may be called from a host signal handler. */
 #include "sched/world.h"
@@ -26,6 +34,7 @@
 
 WorldGate mt_world_gate;
 World mt_world = {
+    .grace = MT_MUTEX_INIT(RANK_WORLD_GRACE),
     .scan = MT_MUTEX_INIT(RANK_WORLD_SCAN),
     .queue = MT_MUTEX_INIT(RANK_WORLD_QUEUE),
 };
@@ -38,9 +47,16 @@ static ThreadQueue writers;
 static u32 stop_gen;
 /* Atomic: readers that are kept out or have not yet entered after a resume. */
 static u32 blocked_readers;
-/* Atomic, written under the scan lock: twice the grace periods that have begun and ended; odd while
+/* Atomic: when the last stop was over. Written by its owner, read by the next. */
+static i64 resumed_at;
+#define READERS_NS 250000
+
+/* Atomic, written under the grace lock: twice the grace periods that have begun and ended; odd while
  * one is under way. */
 static u64 gp_seq;
+
+/* The two that may wait for threads at the same time: indices of Thread.scan and waiting_on. */
+enum { SCAN_STOP, SCAN_GRACE };
 
 /* ---- barrier ---- */
 
@@ -57,20 +73,23 @@ static void register_membarrier(void)
 }
 
 /* Each thread of the process (vfork children included: it goes by the memory, not the thread group)
- * executes a full barrier before this returns. */
-static void barrier_everywhere(void)
+ * executes a full barrier before this returns. False: there is no membarrier. */
+static bool barrier_everywhere(void)
 {
     struct timespec ms = {0, 1000000};
 
     mt_fence_full();
-    if ((mt_load_relaxed(&mt_world_gate.attention) & WORLD_FENCES) != 0 ||
-        membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0) {
-        return;
+    if ((mt_load_relaxed(&mt_world_gate.attention) & WORLD_FENCES) != 0) {
+        return false;
+    }
+    if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0) {
+        return true;
     }
     /* The guest's seccomp filter has taken it away. From now on readers execute fences; a store that
      * is in a processor's buffer at this moment has left it long before a millisecond is over. */
     mt_fetch_or(&mt_world_gate.attention, WORLD_FENCES);
     nanosleep(&ms, NULL);
+    return false;
 }
 
 int world_init(const WorldConfig *c)
@@ -117,7 +136,7 @@ void world_unpark(Thread *t)
 
 void world_mark_inside(Thread *t)
 {
-    world_bump(&t->world_state);
+    world_move(t, WORLD_OUT, WORLD_IN);
     mt_fence_full(); /* slow path: not left to the scanner's membarrier, which may be missing */
     annot_after(&mt_world_gate);
 }
@@ -125,7 +144,7 @@ void world_mark_inside(Thread *t)
 void world_mark_outside(Thread *t)
 {
     annot_before(&t->world_state);
-    world_bump(&t->world_state);
+    world_move(t, world_where(t->world_state), WORLD_STAY);
     world_wake_scanner(&t->world_state);
 }
 
@@ -143,7 +162,24 @@ static bool try_enter(Thread *t)
     return false;
 }
 
-static void enter_slow(Thread *t)
+/* From WORLD_PARKED, as try_enter(). */
+static bool try_unpark(Thread *t)
+{
+    if ((mt_load_acquire(&mt_world_gate.attention) & WORLD_HALT) != 0) {
+        return false;
+    }
+    world_move(t, WORLD_PARKED, WORLD_IN);
+    mt_fence_full(); /* as in world_mark_inside() */
+    if ((mt_load_acquire(&mt_world_gate.attention) & WORLD_HALT) == 0) {
+        annot_after(&mt_world_gate);
+        return true;
+    }
+    world_move(t, WORLD_IN, WORLD_PARKED);
+    world_wake_scanner(&t->world_state);
+    return false;
+}
+
+static void wait_for_resume(Thread *t, bool (*try)(Thread *))
 {
     bool counted = false;
 
@@ -151,7 +187,7 @@ static void enter_slow(Thread *t)
         u32 gen = mt_load_acquire(
             &stop_gen); /* before the try: a resume in between ends the sleep */
 
-        if (try_enter(t)) {
+        if (try(t)) {
             break;
         }
         if (!counted) {
@@ -163,6 +199,13 @@ static void enter_slow(Thread *t)
     if (counted && mt_fetch_sub(&blocked_readers, 1) == 1) {
         futex_wake(&blocked_readers, 1);
     }
+}
+
+void world_wait_halted(Thread *t)
+{
+    world_move(t, WORLD_CODE, WORLD_PARKED);
+    world_wake_scanner(&t->world_state);
+    wait_for_resume(t, try_unpark);
 }
 
 void world_enter(Thread *t)
@@ -177,7 +220,7 @@ void world_enter(Thread *t)
         if (is_sequential()) {
             seq_enter(t);
         } else {
-            enter_slow(t);
+            wait_for_resume(t, try_enter);
         }
     }
     lockorder_push(RANK_WORLD);
@@ -214,26 +257,47 @@ void world_quantum_end(Thread *t)
     }
 }
 
-/* ---- the scan ---- */
+/* ---- kicks ---- */
 
-/* Kicks the threads that are INSIDE, and links those to be waited for through scan_next. */
-static Thread *scan_collect(Thread *self, u32 pend, bool rcu)
+void world_kick(Thread *t, u32 pend_bits)
+{
+    /* ACQ_REL pairs with the looks at `pending` behind a signal or a check: the bits are there before
+     * the kick is. */
+    if (mt_fetch_or(&t->cpu->pending, pend_bits) == 0) {
+        mt_world.config.kick(t);
+    }
+}
+
+/* Kicks are sent with the list's lock held: t, being OUTSIDE, is sent none behind this. */
+void world_kernel_thread_changed(Thread *t)
+{
+    mt_mutex_lock(&world_threads_lock);
+    mt_store_relaxed(&t->kicked, 0);
+    mt_mutex_unlock(&world_threads_lock);
+}
+
+/* ---- waiting for the end of stays ---- */
+
+/* Kicks the threads that are INSIDE, and links those to be waited for. */
+static Thread *scan_collect(Thread *self, u32 which, u32 pend)
 {
     Thread *found = NULL;
 
     mt_mutex_lock(&world_threads_lock);
     for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
+        WorldScan *s = &t->scan[which];
+
         if (t == self) {
             continue;
         }
-        /* ACQ pairs with world_bump(): if it is OUTSIDE, what it did INSIDE is over for us too. */
-        t->scan_world = mt_load_acquire(&t->world_state);
-        t->scan_rcu = rcu ? mt_load_acquire(&t->rcu_state) : 0;
-        if ((t->scan_world & 1) != 0) {
-            mt_world.config.kick(t, pend);
+        /* ACQ pairs with world_step(): if it is OUTSIDE, what it did INSIDE is over for us too. */
+        s->world = mt_load_acquire(&t->world_state);
+        s->rcu = which == SCAN_GRACE ? mt_load_acquire(&t->rcu_state) : 0;
+        if ((s->world & 1) != 0) {
+            world_kick(t, pend);
         }
-        if (((t->scan_world | t->scan_rcu) & 1) != 0) {
-            t->scan_next = found;
+        if (((s->world | s->rcu) & 1) != 0) {
+            s->next = found;
             found = t;
         }
     }
@@ -241,46 +305,122 @@ static Thread *scan_collect(Thread *self, u32 pend, bool rcu)
     return found;
 }
 
-/* Sleeps until t's word differs from the odd value that was seen. */
-static void scan_sleep(Thread *t, u32 *word, u32 seen, u32 pend)
+/* The bits of a word that say that it is still the same stay, or section, or moment. */
+#define SAME_STAY (~WORLD_WHERE)
+#define SAME_WORD (~0u)
+
+/* t's kick has had no effect so far. */
+static void kick_again(Thread *t, u32 seen)
+{
+    mt_mutex_lock(&world_threads_lock);
+    if (((mt_load_relaxed(&t->world_state) ^ seen) & SAME_STAY) == 0) {
+        mt_world.config.kick(t);
+    }
+    mt_mutex_unlock(&world_threads_lock);
+}
+
+/* Sleeps until t's word differs from the odd value that was seen, in the bits of `same`. */
+static void scan_sleep(Thread *t, u32 which, u32 *word, u32 seen, u32 same)
 {
     i64 patience = WORLD_PATIENCE_NS;
+    u32 now;
 
     if ((seen & 1) == 0) {
         return;
     }
-    while (mt_load_acquire(word) == seen) { /* ACQ: as in scan_collect() */
+    /* ACQ: as in scan_collect() */
+    while (now = mt_load_acquire(word), ((now ^ seen) & same) == 0) {
         /* Full barrier; pairs with world_wake_scanner(): either it sees this and wakes us, or the
          * kernel sees its new word and does not let us sleep. */
-        mt_exchange(&mt_world_gate.waiting_on, word);
-        if (futex_wait(word, seen, patience) == -ETIMEDOUT && pend != 0) {
-            mt_world.config.kick(t, pend);
+        mt_exchange(&mt_world_gate.waiting_on[which], word);
+        if (futex_wait(word, now, patience) == -ETIMEDOUT && word == &t->world_state) {
+            kick_again(t, seen);
             patience = patience < 1000000000 ? 2 * patience : patience;
         }
     }
-    mt_store_relaxed(&mt_world_gate.waiting_on, NULL); /* a late wake is harmless */
+    mt_store_relaxed(&mt_world_gate.waiting_on[which], NULL); /* a late wake is harmless */
 }
 
-/* Scan lock held. Returns when each other thread was OUTSIDE (and, with rcu, in no RCU section) at
- * some moment since the call, or has been again since. */
-static void scan(Thread *self, u32 pend, bool rcu)
+/* Lock of `which` held, its bit in `attention` set. Returns when each other thread was OUTSIDE (and, for
+ * a grace period, in no RCU section) at some moment since the call, or has been again since. */
+static void scan(Thread *self, u32 which, u32 pend)
 {
-    mt_fetch_or(&mt_world_gate.attention, WORLD_SCAN);
     barrier_everywhere();
-    for (Thread *t = scan_collect(self, pend, rcu); t != NULL; t = t->scan_next) {
-        scan_sleep(t, &t->world_state, t->scan_world, pend);
-        scan_sleep(t, &t->rcu_state, t->scan_rcu, 0);
+    for (Thread *t = scan_collect(self, which, pend); t != NULL; t = t->scan[which].next) {
+        scan_sleep(t, which, &t->world_state, t->scan[which].world, SAME_STAY);
+        scan_sleep(t, which, &t->rcu_state, t->scan[which].rcu, SAME_WORD);
     }
-    mt_fetch_and(&mt_world_gate.attention, ~WORLD_SCAN);
 }
 
-/* The owner of a stop may hold WORLD here: nobody is INSIDE, so who has the scan lock will not wait. */
-static void scan_lock(Thread *t)
+/* ---- halting ---- */
+
+/* Asks t, which is INSIDE in the state seen, to halt. True: nothing new was to be done, so behind the
+ * last barrier it could see the bit, and its kick was on its way. List's lock held. */
+static bool halt_locked(Thread *t, u32 seen, bool *unreachable)
 {
-    if (world_owns_stop(t)) {
-        mt_mutex_lock_unordered(&mt_world.scan);
-    } else {
-        mt_mutex_lock(&mt_world.scan);
+    bool old = (mt_fetch_or(&t->cpu->pending, MT_PEND_WORLD) & MT_PEND_WORLD) != 0;
+
+    if (world_where(seen) != WORLD_CODE || mt_load_relaxed(&t->kicked) != 0) {
+        return old;
+    }
+    mt_store_relaxed(&t->kicked, 1); /* K1: before it is sent */
+    if (!mt_world.config.kick(t)) {
+        mt_store_relaxed(&t->kicked, 0);
+        *unreachable = true;
+        return old;
+    }
+    return false;
+}
+
+/* A look at all: halts those INSIDE, links those that must be waited for. *again: somebody has been told
+ * only now, so a barrier and another look are needed. */
+static Thread *halt_collect(Thread *self, bool *again)
+{
+    Thread *found = NULL;
+
+    *again = false;
+    mt_mutex_lock(&world_threads_lock);
+    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
+        /* ACQ pairs with world_step(): what it did in the runtime is over for us too. */
+        u32 seen = mt_load_acquire(&t->world_state);
+        bool wait = world_where(seen) == WORLD_IN;
+
+        if (t == self || world_where(seen) == WORLD_OUT || world_where(seen) == WORLD_PARKED) {
+            continue;
+        }
+        *again |= !halt_locked(t, seen, &wait);
+        if (wait) {
+            t->scan[SCAN_STOP].world = seen;
+            t->scan[SCAN_STOP].next = found;
+            found = t;
+        }
+    }
+    mt_mutex_unlock(&world_threads_lock);
+    return found;
+}
+
+/* Scan lock held, STOP and HALT set. Returns when each other thread is OUTSIDE, parked, or in WORLD_CODE
+ * and halted (W6). False: there is no membarrier, nothing is known. */
+static bool halt_readers(Thread *self)
+{
+    Thread *wait;
+    bool again;
+
+    halt_collect(self, &again);
+    for (;;) {
+        if (!barrier_everywhere()) {
+            return false;
+        }
+        wait = halt_collect(self, &again);
+        if (again) {
+            continue;
+        }
+        if (wait == NULL) {
+            return true;
+        }
+        for (; wait != NULL; wait = wait->scan[SCAN_STOP].next) {
+            scan_sleep(wait, SCAN_STOP, &wait->world_state, wait->scan[SCAN_STOP].world, SAME_WORD);
+        }
     }
 }
 
@@ -310,34 +450,36 @@ static void writer_give(void)
     mt_mutex_unlock(&mt_world.queue);
 }
 
+static i64 now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000l + ts.tv_nsec;
+}
+
 /* Writers that follow each other closely must not starve readers: those kept out by the last stop
- * get a moment to come in first. Bounded, since they may have no processor to run on. */
+ * get a moment from its end to come in first. Bounded, since they may have no processor to run on. */
 static void let_readers_in(void)
 {
-    for (int i = 0; i < 5; i++) {
-        u32 n = mt_load_acquire(&blocked_readers);
+    i64 end = mt_load_relaxed(&resumed_at) + READERS_NS;
+    u32 n;
 
-        if (n == 0) {
+    while ((n = mt_load_acquire(&blocked_readers)) != 0) {
+        i64 left = end - now_ns();
+
+        if (left <= 0) {
             return;
         }
-        futex_wait(&blocked_readers, n, 50000);
+        futex_wait(&blocked_readers, n, left);
     }
 }
 
-static void stop_readers(Thread *t)
-{
-    let_readers_in();
-    mt_fetch_or(&mt_world_gate.attention, WORLD_STOP);
-    mt_mutex_lock(&mt_world.scan);
-    scan(t, MT_PEND_WORLD, false);
-    mt_mutex_unlock(&mt_world.scan);
-}
-
-static void resume_readers(void)
+static void resume_readers(u32 bits)
 {
     annot_before(&mt_world_gate);
-    mt_fetch_and(&mt_world_gate.attention,
-                 ~WORLD_STOP); /* pairs with try_enter() and the fast path */
+    mt_fetch_and(&mt_world_gate.attention, ~bits); /* pairs with try_enter() and the fast path */
+    mt_store_relaxed(&resumed_at, now_ns());
     mt_fetch_add(&stop_gen, 1);
     /* Both this and the reader's count are locked operations: it sees the new gen, or we see it. */
     if (mt_load_relaxed(&blocked_readers) != 0) {
@@ -345,11 +487,35 @@ static void resume_readers(void)
     }
 }
 
-void world_stop(Thread *t)
+/* That a signal reaches a thread before it executes anything more is the kernel's doing. */
+static bool can_halt(void)
+{
+    return !mt_under_valgrind && (mt_load_relaxed(&mt_world_gate.attention) & WORLD_FENCES) == 0;
+}
+
+static void stop_readers(Thread *t, bool empty)
+{
+    bool halt = !empty && can_halt();
+
+    let_readers_in();
+    mt_fetch_or(&mt_world_gate.attention, halt ? WORLD_STOP | WORLD_HALT : WORLD_STOP);
+    mt_mutex_lock(&mt_world.scan);
+    if (halt && !halt_readers(t)) {
+        resume_readers(WORLD_HALT); /* the parked ones must leave */
+        halt = false;
+    }
+    if (!halt) {
+        scan(t, SCAN_STOP, MT_PEND_WORLD);
+    }
+    mt_mutex_unlock(&mt_world.scan);
+}
+
+static void stop(Thread *t, bool empty)
 {
     bool inside = world_is_inside(t);
 
     if (world_owns_stop(t)) {
+        MT_DCHECK(!empty || (mt_load_relaxed(&mt_world_gate.attention) & WORLD_HALT) == 0);
         t->world_stop_depth++;
         return;
     }
@@ -364,12 +530,22 @@ void world_stop(Thread *t)
         seq_stop(t, inside);
     } else {
         writer_take(t);
-        stop_readers(t);
+        stop_readers(t, empty);
     }
     lockorder_push(RANK_WORLD);
     t->world_stop_was_inside = inside;
     t->world_stop_depth = 1;
     mt_store_relaxed(&mt_world.owner, t);
+}
+
+void world_stop(Thread *t)
+{
+    stop(t, false);
+}
+
+void world_stop_empty(Thread *t)
+{
+    stop(t, true);
 }
 
 void world_resume(Thread *t)
@@ -387,7 +563,7 @@ void world_resume(Thread *t)
         }
         return;
     }
-    resume_readers();
+    resume_readers(WORLD_STOP | WORLD_HALT);
     writer_give();
     if (t->world_stop_was_inside) {
         world_enter(t);
@@ -400,24 +576,40 @@ void world_synchronize(Thread *t)
 {
     u64 need;
 
-    MT_DCHECK(!world_is_inside(t) && t->rcu_nest == 0);
+    MT_DCHECK(!world_is_inside(t) && t->rcu_nest == 0 && !world_owns_stop(t));
     mt_fence_full(); /* what the caller has unlinked is unlinked before it looks at gp_seq */
     /* The end of the first grace period that begins after this moment. */
     need = (mt_load_acquire(&gp_seq) + 3) & ~1ull;
-    scan_lock(t);
+    mt_mutex_lock(&mt_world.grace);
     if (gp_seq < need) { /* else another thread's grace period has served us while we waited */
         mt_fetch_add(&gp_seq, 1);
-        scan(t, MT_PEND_RCU, true);
+        mt_fetch_or(&mt_world_gate.attention, WORLD_SCAN);
+        scan(t, SCAN_GRACE, MT_PEND_RCU);
+        mt_fetch_and(&mt_world_gate.attention, ~WORLD_SCAN);
         mt_fetch_add(&gp_seq, 1);
     }
-    mt_mutex_unlock(&mt_world.scan);
+    mt_mutex_unlock(&mt_world.grace);
 }
 
 /* ---- fork, vfork ---- */
 
+/* Before the stop, since a grace period may wait for threads that the stop parks. */
+void world_before_fork_stop(Thread *t)
+{
+    MT_DCHECK(!world_is_inside(t));
+    mt_mutex_lock(&mt_world.grace);
+}
+
+void world_no_fork(Thread *t)
+{
+    mt_mutex_unlock(&mt_world.grace);
+}
+
 void world_before_fork(Thread *t)
 {
-    scan_lock(t);
+    /* Out of order, WORLD being held: only a thread that leaves the list can have it, and that waits for
+     * nobody. */
+    mt_mutex_lock_unordered(&mt_world.scan);
     mt_mutex_lock(&world_threads_lock);
     mt_mutex_lock(&mt_world.queue);
 }
@@ -427,6 +619,7 @@ void world_after_fork_parent(Thread *t)
     mt_mutex_unlock(&mt_world.queue);
     mt_mutex_unlock(&world_threads_lock);
     mt_mutex_unlock(&mt_world.scan);
+    mt_mutex_unlock(&mt_world.grace);
 }
 
 void world_after_fork_child(Thread *t)
@@ -438,8 +631,10 @@ void world_after_fork_child(Thread *t)
     writer = NULL;
     writers = (ThreadQueue){NULL, NULL};
     mt_store_relaxed(&blocked_readers, 0);
-    mt_store_relaxed(&mt_world_gate.waiting_on, NULL);
-    mt_fetch_and(&mt_world_gate.attention, ~(WORLD_STOP | WORLD_SCAN));
+    mt_store_relaxed(&t->kicked, 0); /* pending signals are not inherited */
+    mt_store_relaxed(&mt_world_gate.waiting_on[SCAN_STOP], NULL);
+    mt_store_relaxed(&mt_world_gate.waiting_on[SCAN_GRACE], NULL);
+    mt_fetch_and(&mt_world_gate.attention, ~(WORLD_STOP | WORLD_HALT | WORLD_SCAN));
     register_membarrier();
     seq_after_fork_child(t, inside);
     world_after_fork_parent(t);
@@ -460,9 +655,10 @@ void world_vfork_returned(Thread *t)
         lockorder_pop(RANK_WORLD);
         world_mark_outside(t);
     }
+    world_kernel_thread_changed(t);
     if (t->rcu_nest != 0) {
         t->rcu_nest = 1;
-        world_bump(&t->rcu_state);
+        world_step(&t->rcu_state, 1);
         t->rcu_nest = 0;
         world_wake_scanner(&t->rcu_state);
     }

@@ -14,7 +14,9 @@ typedef struct WorldConfig {
     u64 quantum;   /* sequential: blocks */
     bool seeded;   /* --sched-seed: hand-overs and quantum lengths come from `seed` */
     u64 seed;
-    void (*kick)(Thread *t, u32 pend_bits); /* makes a thread leave translated code soon */
+    /* Interrupts t, so that it leaves translated code and looks at cpu->pending; false: t has no kernel
+     * thread. What interrupts it clears Thread.kicked before anything else. */
+    bool (*kick)(Thread *t);
 } WorldConfig;
 
 /* Once; 0 or -errno (membarrier is registered here; falls back to fences where it is missing). */
@@ -46,29 +48,46 @@ void world_safepoint(Thread *t);
 /* Sequential mode: the quantum is used up (called by the run loop when cpu->quantum ran out). */
 void world_quantum_end(Thread *t);
 
-/* Stops the world: on return every other attached thread is OUTSIDE and stays so until
- * world_resume(). Caller INSIDE or OUTSIDE (it is left as it was by world_resume). Nested calls by
- * the same thread count. */
+/* Stops the world, until world_resume(). Caller INSIDE or OUTSIDE (it is left as it was by
+ * world_resume). Nested calls by the same thread count.
+ * world_stop: on return nobody else executes guest code, or the runtime's code INSIDE. Threads may stand
+ * still in translated code, without a processor: their guest registers are in the kernel's hands, and
+ * what they may find when they leave it (code, blocks, edges) must stay as it is for running threads.
+ * It does not wait for threads that have no processor, as long as they are in translated code.
+ * world_stop_empty: on return every other attached thread is OUTSIDE, its state complete. Waits until
+ * each has had a processor. Not nested in a world_stop. */
 void world_stop(Thread *t);
+void world_stop_empty(Thread *t);
 void world_resume(Thread *t);
 
-/* Waits for an RCU grace period, kicking threads out of translated code. Caller OUTSIDE. */
+/* t, in WORLD_CODE, has found WORLD_HALT set (world_inl.h): waits, then is in WORLD_IN. */
+void world_wait_halted(Thread *t);
+
+/* Waits for an RCU grace period, kicking threads out of translated code. Caller OUTSIDE, not stopping
+ * the world. */
 void world_synchronize(Thread *t);
 
 /* Calls fn for each attached thread, the world being stopped or the list lock taken. */
 void world_foreach_thread(void (*fn)(Thread *, void *), void *arg);
 u32 world_thread_count(void);
 
-/* fork: parent calls before/after with the world stopped; `before` last, when it holds all other locks
- * that the child must find free (lockorder.def). The child's thread list is only itself. In
- * the child the stop is over (the thread is INSIDE or OUTSIDE as before world_stop()); a
- * world_resume() there does nothing. */
+/* fork: parent calls before_stop, OUTSIDE, then stops the world, then `before` last, when it holds all other locks
+ * that the child must find free (lockorder.def). world_after_fork_parent() undoes both. The child's thread
+ * list is only itself. In the child the stop is over (the thread is INSIDE or OUTSIDE as before
+ * world_stop()); a world_resume() there does nothing. */
+void world_before_fork_stop(Thread *t);
 void world_before_fork(Thread *t);
+/* Instead, if it comes to no fork after before_stop. */
+void world_no_fork(Thread *t);
 void world_after_fork_parent(Thread *t);
 void world_after_fork_child(Thread *t);
 
 /* In the parent, after a vfork child that used its Thread object is gone: if the child was killed at a
  * bad moment, gives back what it held. t is OUTSIDE afterwards. */
 void world_vfork_returned(Thread *t);
+
+/* The kernel thread behind t, which is OUTSIDE, is another one from now on: kicks that were sent to the
+ * old one do not arrive. */
+void world_kernel_thread_changed(Thread *t);
 
 #endif

@@ -17,9 +17,10 @@ typedef struct World {
     /* Atomic: the thread that has stopped the world, or NULL. Others only compare it with themselves
      * (and find a difference whatever they read) or use it to save a kick. */
     Thread *owner;
-    /* Held by one stop or one grace period while it waits for threads to leave, and by a thread that
-     * leaves the list: so Thread objects that a scan waits for stay. Never taken INSIDE. */
-    MtMutex scan;
+    /* grace: held by one grace period, scan: by one stop, while they wait for threads to leave; both by a
+     * thread that leaves the list: so Thread objects that a scan waits for stay. Never taken INSIDE. A
+     * stop does not wait for a grace period. grace comes first. */
+    MtMutex grace, scan;
     /* Guards the queues of writers (parallel mode: world.c) and of the gate (world_seq.c), and
      * Thread.wait_next. Innermost; nothing but kicks happens under it. */
     MtMutex queue;
@@ -38,6 +39,10 @@ static inline bool world_owns_stop(const Thread *t)
 /* How long a waiter trusts its kick before it kicks again: a kick can hit a thread whose tid is about
  * to change (vfork). */
 #define WORLD_PATIENCE_NS 10000000
+
+/* Sets the bits in t's cpu->pending, and kicks it if there were none: then a kick is on its way, or t is
+ * on its way to look. */
+void world_kick(Thread *t, u32 pend_bits);
 
 /* Sleeps until another thread unparks t, or the timeout; the queue lock is dropped meanwhile. */
 void world_park(Thread *t, i64 timeout_ns);

@@ -234,7 +234,7 @@ void seq_safepoint(Thread *t)
 static void kick_holder_locked(void)
 {
     if (holder != NULL && !world_owns_stop(holder)) {
-        mt_world.config.kick(holder, MT_PEND_WORLD);
+        world_kick(holder, MT_PEND_WORLD);
     }
 }
 

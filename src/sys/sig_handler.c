@@ -10,6 +10,7 @@
  * Signals:    all functions but sig_handler_install/init may run in the handler. */
 #include "sys/sig_host.h"
 
+#include "base/atomics.h"
 #include "base/log.h"
 #include "base/safe.h"
 #include "guest/cpu.h"
@@ -103,21 +104,17 @@ static i64 send_kick(pid_t pid, pid_t tid)
     return sys_raw(SYS_rt_tgsigqueueinfo, (u64)pid, (u64)tid, MT_SIG_KICK, (u64)&info, 0, 0);
 }
 
-void thread_kick(Thread *t, u32 pend_bits)
+bool thread_kick(Thread *t)
 {
-    /* ACQ_REL pairs with the run loop's and sys_window's reads behind a signal or a check: the
-     * bits are there before the kick is. If some bit was set already, its setter's kick is on the
-     * way, or the thread is on its way to look. */
-    u32 old = __atomic_fetch_or(&t->cpu->pending, pend_bits, __ATOMIC_ACQ_REL);
-    if (old) {
-        return;
-    }
-    pid_t pid = (pid_t)sys_raw(SYS_getpid, 0, 0, 0, 0, 0, 0);
-    if (send_kick(pid, t->tid) == -EAGAIN) {
+    /* Of the thread's process, not ours: one of the two may be a vfork child. */
+    pid_t pid = mt_load_relaxed(&t->tgid), tid = mt_load_relaxed(&t->tid);
+    i64 r = send_kick(pid, tid);
+    if (r == -EAGAIN) {
         /* The guest's user has as many queued signals as allowed. A standard signal needs none. */
         atomic_fetch_add_explicit(&kicks_by_sigsys, 1, memory_order_relaxed);
-        sys_raw(SYS_tgkill, (u64)pid, (u64)t->tid, SIGSYS, 0, 0, 0);
+        r = sys_raw(SYS_tgkill, (u64)pid, (u64)tid, SIGSYS, 0, 0, 0);
     }
+    return r == 0;
 }
 
 static bool is_kick(int sig, const siginfo_t *info)
@@ -349,6 +346,9 @@ static void host_handler(int sig, siginfo_t *info, void *context)
     ucontext_t *uc = context;
     clean_flags();
     Thread *t = thread_self();
+    if (t && (sig == MT_SIG_KICK || sig == SIGSYS)) {
+        mt_store_relaxed(&t->kicked, 0); /* K1 in world.c; of one SIGSYS too many nothing depends */
+    }
     if (is_kick(sig, info)) {
         if (t) {
             go_to_run_loop(uc);

@@ -17,6 +17,7 @@
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "sched/world.h"
 #include "sys/sigframe.h"
 #include "sys/sys_events.h"
 
@@ -505,6 +506,17 @@ void signal_clear_handlers(void)
 
 /* ---- exec, fork, vfork ---- */
 
+/* Ignoring the kick's signal discards kicks that are on their way. */
+static bool exec_ignores_kick(const Thread *t)
+{
+    return !t->is_vfork_child && signal_handler_sig(t, MT_SIG_KICK) == (u64)SIG_IGN;
+}
+
+static void forget_kick(Thread *t, void *arg)
+{
+    mt_store_relaxed(&t->kicked, 0);
+}
+
 void signal_before_exec(Thread *t)
 {
     const struct {
@@ -512,6 +524,10 @@ void signal_before_exec(Thread *t)
         SigMask mask;
     } ignore = {.handler = (u64)SIG_IGN};
     siginfo_t info;
+    world_kernel_thread_changed(t); /* or the new program would die of a late kick */
+    if (exec_ignores_kick(t)) {
+        world_stop_empty(t);
+    }
     signal_block_all();
     for (int sig = 1; sig <= MT_NSIG; sig++) {
         if ((SIG_BIT(sig) & SIG_OPEN) && signal_handler_sig(t, sig) == (u64)SIG_IGN) {
@@ -535,6 +551,10 @@ void signal_after_failed_exec(Thread *t)
         }
     }
     mt_mutex_unlock(&table_lock);
+    if (exec_ignores_kick(t)) {
+        world_foreach_thread(forget_kick, NULL);
+        world_resume(t);
+    }
     open_mask(t);
 }
 

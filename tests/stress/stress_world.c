@@ -4,14 +4,14 @@
  * stop the world, wait for grace periods, start and exit.
  *
  *   stress_world [--seed=N] [--ms=N] [--threads=N] [--mode=parallel|seq|unfair|seeded]
- *                [--latency [--spinning=N]] [--break=publish|enter|leave]
+ *                [--latency [--spinning=N] [--empty]] [--break=publish|enter|leave]
  *
  * Checked: a stopped world stands still (a pair of plain counters is written by stoppers, read by
- * threads INSIDE); an object that RCU protects is never used after it was poisoned and freed; in
+ * threads INSIDE; no thread's loop makes a turn); an object that RCU protects is never used after it was poisoned and freed; in
  * sequential mode one thread at a time is INSIDE. These accesses are plain on purpose: TSan, Helgrind
  * and DRD report them if an ordering is missing.
  * --latency:  N threads (default: all) spin INSIDE, the others sleep in a system call; prints the
- *             distribution of world_stop()'s time.
+ *             distribution of world_stop()'s time, or (--empty) world_stop_empty()'s.
  * --break:    leaves one ordering out. Helgrind must report it: that tests the annotations. */
 #include "../unit/world_sim.h"
 
@@ -27,8 +27,8 @@ typedef struct Object {
 static struct {
     u64 seed, ms, threads, spinning;
     const char *mode, *broken;
-    bool latency;
-} opt = {1, 2000, 16, MAX_THREADS, "parallel", "", false};
+    bool latency, empty;
+} opt = {1, 2000, 16, MAX_THREADS, "parallel", "", false, false};
 
 static u32 stopping; /* atomic: the run is over */
 static struct {
@@ -37,6 +37,7 @@ static struct {
 static Object *shared_object; /* RCU; replaced under object_lock */
 static pthread_mutex_t object_lock = PTHREAD_MUTEX_INITIALIZER;
 static u64 n_enters, n_stops, n_grace, n_exits; /* atomic sums */
+static Sim *sims[MAX_THREADS];                  /* there from the first to the last thread's run */
 static u64 inside_now;                          /* plain: sequential mode only */
 
 static bool sequential(void)
@@ -60,7 +61,7 @@ static void leave(Sim *s)
 {
     if (broken("leave")) { /* OUTSIDE by a store that orders nothing */
         lockorder_pop(RANK_WORLD);
-        mt_store_relaxed(&s->t.world_state, s->t.world_state + 1);
+        mt_store_relaxed(&s->t.world_state, s->t.world_state + WORLD_STAY - WORLD_IN);
         return;
     }
     if (!broken("enter")) {
@@ -87,7 +88,7 @@ static void do_reader(Sim *s)
     enter(s);
     check_inside(s);
     for (u64 n = sim_random(s) % 4; n > 0; n--) {
-        sim_code(s, sim_random(s) % 2000);
+        sim_code(s, 1 + sim_random(s) % (sim_random(s) % 64 == 0 ? 4000000 : 4000));
         check_inside(s);
         if (sequential() && sim_random(s) % 4 == 0) {
             world_quantum_end(&s->t);
@@ -98,17 +99,28 @@ static void do_reader(Sim *s)
     mt_fetch_add(&n_enters, 1);
 }
 
+/* The turns that the threads' loops have made so far. */
+static u64 all_work(void)
+{
+    u64 sum = 0;
+
+    for (u64 i = 0; i < opt.threads; i++) {
+        sum += mt_load_relaxed(&sims[i]->work);
+    }
+    return sum;
+}
+
 static void stopped_work(Sim *s)
 {
+    u64 work = all_work();
+
     world_stop(&s->t); /* nested */
     still.a++;
     if (sim_random(s) % 8 == 0) {
-        sim_sleep_us(50);
+        sim_sleep_us(sim_random(s) % 8 == 0 ? 2000 : 50);
     }
     still.b++;
-    if (sim_random(s) % 8 == 0) {
-        world_synchronize(&s->t);
-    }
+    CHECK(all_work() == work);
     world_resume(&s->t);
     CHECK(still.a == still.b);
 }
@@ -120,7 +132,11 @@ static void do_stop(Sim *s)
     if (inside) {
         enter(s);
     }
-    world_stop(&s->t);
+    if (sim_random(s) % 4 == 0) {
+        world_stop_empty(&s->t);
+    } else {
+        world_stop(&s->t);
+    }
     stopped_work(s);
     world_resume(&s->t);
     if (inside) {
@@ -248,18 +264,23 @@ static int compare_u64(const void *a, const void *b)
 static void measure_stops(Sim *s)
 {
     enum { ROUNDS = 200 };
-    u64 ns[ROUNDS], end = sim_now_ns() + opt.ms * 1000000;
+    u64 ns[ROUNDS], end;
     int n = 0;
 
     while (mt_load_relaxed(&n_enters) < opt.threads) {
         sim_sleep_us(1000);
     }
-    while (n < ROUNDS && sim_now_ns() < end) {
+    end = sim_now_ns() + opt.ms * 1000000;
+    while (n == 0 || (n < ROUNDS && sim_now_ns() < end)) {
         u64 start;
 
         sim_sleep_us(5000);
         start = sim_now_ns();
-        world_stop(&s->t);
+        if (opt.empty) {
+            world_stop_empty(&s->t);
+        } else {
+            world_stop(&s->t);
+        }
         ns[n++] = sim_now_ns() - start;
         still.a++;
         still.b++;
@@ -278,7 +299,6 @@ static void measure_stops(Sim *s)
 
 static void run(void)
 {
-    static Sim *sims[MAX_THREADS];
     Sim *self = sim_new(0, opt.seed);
 
     sim_begin(self);
@@ -286,6 +306,8 @@ static void run(void)
     rcu_publish(&shared_object, new_object(0));
     for (u64 i = 0; i < opt.threads; i++) {
         sims[i] = sim_new((int)i + 1, opt.seed);
+    }
+    for (u64 i = 0; i < opt.threads; i++) {
         world_attach(&sims[i]->t);
         CHECK(pthread_create(&sims[i]->host, NULL, opt.latency ? spinning_thread : guest_thread,
                              sims[i]) == 0);
@@ -298,6 +320,8 @@ static void run(void)
     }
     for (u64 i = 0; i < opt.threads; i++) {
         pthread_join(sims[i]->host, NULL);
+    }
+    for (u64 i = 0; i < opt.threads; i++) {
         free(sims[i]);
     }
     CHECK(world_thread_count() == 1 && still.a == still.b);
@@ -334,6 +358,8 @@ static void parse(int argc, char **argv)
             opt.broken = argv[i] + 8;
         } else if (strcmp(argv[i], "--latency") == 0) {
             opt.latency = true;
+        } else if (strcmp(argv[i], "--empty") == 0) {
+            opt.empty = true;
         } else {
             fprintf(stderr, "stress_world: bad option %s\n", argv[i]);
             exit(2);

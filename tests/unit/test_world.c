@@ -94,11 +94,10 @@ static void nested_stop(void)
         CHECK(!world_is_inside(&self->t));
         world_enter(&self->t); /* the owner may */
         world_leave(&self->t);
-        world_synchronize(&self->t);
         world_resume(&self->t);
         CHECK(mt_world_gate.attention & WORLD_STOP);
         world_resume(&self->t);
-        CHECK(!(mt_world_gate.attention & WORLD_STOP));
+        CHECK(!(mt_world_gate.attention & (WORLD_STOP | WORLD_HALT)));
         CHECK(world_is_inside(&self->t) == inside);
     }
 }
@@ -127,29 +126,162 @@ static void wait_progress(u32 n)
     }
 }
 
-static void stop_spinning(void)
-{
-    Sim *s[4];
-    u32 seen;
+enum { SPINNERS = 24 };
 
+static void start_spinners(Sim *s[SPINNERS])
+{
     begin_parallel();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < SPINNERS; i++) {
         s[i] = start(i, spin);
     }
-    wait_progress(4);
-    world_stop(&self->t);
-    for (int i = 0; i < 4; i++) {
-        CHECK((mt_load_acquire(&s[i]->t.world_state) & 1) == 0);
-    }
-    seen = mt_load_relaxed(&progress);
-    sim_sleep_us(20000);
-    CHECK(mt_load_relaxed(&progress) == seen);
+    wait_progress(SPINNERS);
+}
+
+static void finish_spinners(Sim *s[SPINNERS])
+{
     mt_store_relaxed(&quit, 1);
-    world_resume(&self->t);
-    for (int i = 0; i < 4; i++) {
+    world_synchronize(&self->t);
+    for (int i = 0; i < SPINNERS; i++) {
         finish(s[i]);
     }
     CHECK(world_thread_count() == 1);
+}
+
+/* W6: not one more turn of the loop, though most of them have had no processor to leave it. */
+static void stop_spinning(void)
+{
+    Sim *s[SPINNERS];
+    u64 work[SPINNERS], turns = 0;
+    u32 in_code = 0, seen;
+
+    start_spinners(s);
+    for (int round = 0; round < 300; round++) {
+        world_stop(&self->t);
+        seen = mt_load_relaxed(&progress);
+        for (int i = 0; i < SPINNERS; i++) {
+            u32 where = world_where(mt_load_acquire(&s[i]->t.world_state));
+
+            CHECK(where != WORLD_IN);
+            in_code += where == WORLD_CODE;
+            work[i] = mt_load_relaxed(&s[i]->work);
+        }
+        sim_sleep_us(round % 30 == 0 ? 20000 : 50);
+        for (int i = 0; i < SPINNERS; i++) {
+            CHECK(mt_load_relaxed(&s[i]->work) == work[i]);
+            turns += work[i];
+        }
+        CHECK(mt_load_relaxed(&progress) == seen);
+        world_resume(&self->t);
+        if (round % 3 == 0) {
+            sim_sleep_us(1000);
+        }
+    }
+    CHECK(turns > 0 &&
+          (in_code > 0 || (mt_world_gate.attention & WORLD_FENCES) != 0 || mt_under_valgrind));
+    finish_spinners(s);
+}
+
+/* The other kind: each has left the loop. */
+static void stop_empty_spinning(void)
+{
+    Sim *s[SPINNERS];
+
+    start_spinners(s);
+    for (int round = 0; round < 20; round++) {
+        world_stop_empty(&self->t);
+        for (int i = 0; i < SPINNERS; i++) {
+            CHECK((mt_load_acquire(&s[i]->t.world_state) & 1) == 0);
+        }
+        world_resume(&self->t);
+        world_stop(&self->t);
+        world_resume(&self->t);
+    }
+    finish_spinners(s);
+}
+
+/* INSIDE, but not in "translated code", until told otherwise. */
+static void *busy_inside(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    world_enter(&s->t);
+    mt_store_release(&progress, 1);
+    while (mt_load_acquire(&quit) == 0) {
+        mt_cpu_relax();
+    }
+    sim_sleep_us(20000);
+    mt_store_release(&progress, 2);
+    world_leave(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void stop_waits_for_runtime(void)
+{
+    Sim *s;
+
+    begin_parallel();
+    s = start(1, busy_inside);
+    wait_progress(1);
+    mt_store_release(&quit, 1);
+    world_stop(&self->t);
+    CHECK(mt_load_acquire(&progress) == 2);
+    world_resume(&self->t);
+    finish(s);
+}
+
+static void *open_section(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    rcu_read_begin(&s->t);
+    mt_store_release(&progress, 1);
+    while (mt_load_acquire(&quit) == 0) {
+        sim_sleep_us(100);
+    }
+    rcu_read_end(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void *synchronizer(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    world_synchronize(&s->t);
+    mt_store_release(&progress, 2);
+    world_detach(&s->t);
+    return NULL;
+}
+
+/* A grace period under way does not keep a stop waiting; the stop keeps it waiting at most. */
+static void stop_during_grace(void)
+{
+    Sim *a, *b;
+
+    begin_parallel();
+    a = start(1, open_section);
+    wait_progress(1);
+    b = start(2, synchronizer);
+    while ((mt_load_relaxed(&mt_world_gate.attention) & WORLD_SCAN) == 0) {
+        sim_sleep_us(100);
+    }
+    for (int i = 0; i < 100; i++) {
+        world_stop(&self->t);
+        world_resume(&self->t);
+        world_stop_empty(&self->t);
+        CHECK(mt_load_acquire(&progress) == 1);
+        world_resume(&self->t);
+    }
+    world_stop(&self->t);
+    mt_store_release(&quit, 1);
+    world_resume(&self->t);
+    finish(a);
+    finish(b);
+    CHECK(progress == 2);
 }
 
 /* A grace period ends though everybody spins INSIDE. */
@@ -244,7 +376,7 @@ static void fences(void)
     wait_progress(1);
     for (int i = 0; i < 20; i++) {
         world_stop(&self->t);
-        CHECK((mt_load_acquire(&s->t.world_state) & 1) == 0);
+        CHECK((mt_load_acquire(&s->t.world_state) & 1) == 0); /* nothing can be halted */
         world_resume(&self->t);
         world_synchronize(&self->t);
     }
@@ -290,6 +422,7 @@ static void fork_stopped(void)
     begin_parallel();
     s = start(1, spin);
     wait_progress(1);
+    world_before_fork_stop(&self->t);
     world_enter(&self->t);
     world_stop(&self->t);
     world_before_fork(&self->t);
@@ -323,6 +456,11 @@ static void vfork_died(void)
     world_enter(&self->t);
     world_vfork_returned(&self->t);
     CHECK(!world_is_inside(&self->t));
+    world_enter(&self->t);
+    world_code_begin(&self->t);
+    mt_store_relaxed(&self->t.kicked, 1); /* went to the child */
+    world_vfork_returned(&self->t);
+    CHECK(!world_is_inside(&self->t) && self->t.kicked == 0);
     world_vfork_returned(&self->t);
     CHECK(!world_is_inside(&self->t));
     world_enter(&self->t);
@@ -568,7 +706,6 @@ static void sequential_stop(void)
     for (int i = 0; i < 20; i++) {
         world_stop(&self->t);
         CHECK((mt_load_acquire(&s->t.world_state) & 1) == 0);
-        world_synchronize(&self->t);
         world_resume(&self->t);
         world_synchronize(&self->t);
     }
@@ -620,6 +757,9 @@ static void test_lock_order(void **state)
 CASE(enter_leave)
 CASE(nested_stop)
 CASE(stop_spinning)
+CASE(stop_empty_spinning)
+CASE(stop_waits_for_runtime)
+CASE(stop_during_grace)
 CASE(synchronize_spinning)
 CASE(synchronize_section)
 CASE(competing_stops)
@@ -639,6 +779,9 @@ int main(void)
         cmocka_unit_test(test_enter_leave),
         cmocka_unit_test(test_nested_stop),
         cmocka_unit_test(test_stop_spinning),
+        cmocka_unit_test(test_stop_empty_spinning),
+        cmocka_unit_test(test_stop_waits_for_runtime),
+        cmocka_unit_test(test_stop_during_grace),
         cmocka_unit_test(test_synchronize_spinning),
         cmocka_unit_test(test_synchronize_section),
         cmocka_unit_test(test_competing_stops),

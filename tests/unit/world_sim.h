@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * world_sim.h -- guest threads for tests of the world lock, without translator or signals layer.
- * "Translated code" is a loop that polls nothing of the runtime's: only a signal handler ends it, by a
- * flag of its own, as the real one does by changing the interrupted context. */
+ * "Translated code" is a loop that polls nothing of the runtime's and counts in Sim.work: only the signal
+ * handler ends it, by changing the interrupted context, as the real one does. The handler is installed by
+ * the bare system call: TSan would put signals off. */
 #ifndef WORLD_SIM_H
 #define WORLD_SIM_H
 
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/ucontext.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,26 +34,58 @@ typedef struct Sim {
     pthread_t host;
     u64 rng;
     int id;
+    u64 work; /* turns of the loop; written by assembly only */
 } Sim;
 
-static __thread volatile sig_atomic_t sim_kicked;
+static __thread Sim *sim_self;
 
-static inline void sim_handler(int sig)
+/* void sim_loop(u64 *work, u64 max, const u32 *pending); and the handlers' return. */
+void sim_loop(u64 *work, u64 max, const u32 *pending);
+void sim_restorer(void);
+extern const char sim_loop_begin[], sim_loop_end[];
+__asm__(".text\n"
+        "sim_loop:\n"
+        "sim_loop_begin:\n"
+        "    cmpl $0, (%rdx)\n"
+        "    jne sim_loop_end\n"
+        "1:  incq (%rdi)\n"
+        "    dec %rsi\n"
+        "    jnz 1b\n"
+        "sim_loop_end:\n"
+        "    ret\n"
+        "sim_restorer:\n"
+        "    mov $15, %eax\n"
+        "    syscall\n");
+
+__attribute__((no_sanitize("thread"))) static inline void sim_handler(int sig, siginfo_t *info,
+                                                                      void *context)
 {
-    sim_kicked = 1;
+    ucontext_t *uc = context;
+    u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
+
+    if (sim_self != NULL) {
+        *(volatile u32 *)&sim_self->t.kicked = 0;
+    }
+    if (pc >= (u64)sim_loop_begin && pc < (u64)sim_loop_end) {
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)sim_loop_end;
+    }
 }
 
-static inline void sim_kick(Thread *t, u32 bits)
+static inline bool sim_kick(Thread *t)
 {
-    mt_fetch_or(&t->cpu->pending, bits);
-    syscall(SYS_tgkill, mt_load_relaxed(&t->tgid), mt_load_relaxed(&t->tid), SIM_KICK);
+    return syscall(SYS_tgkill, mt_load_relaxed(&t->tgid), mt_load_relaxed(&t->tid), SIM_KICK) == 0;
 }
 
 static inline void sim_world(WorldConfig c)
 {
-    struct sigaction sa = {.sa_handler = sim_handler, .sa_flags = SA_RESTART};
+    struct {
+        void (*handler)(int, siginfo_t *, void *);
+        u64 flags;
+        void (*restorer)(void);
+        u64 mask;
+    } sa = {sim_handler, SA_SIGINFO | SA_RESTART | 0x04000000u /* SA_RESTORER */, sim_restorer, 0};
 
-    sigaction(SIM_KICK, &sa, NULL);
+    CHECK(syscall(SYS_rt_sigaction, SIM_KICK, &sa, NULL, sizeof(sa.mask)) == 0);
     c.kick = sim_kick;
     CHECK(world_init(&c) == 0);
 }
@@ -59,6 +93,7 @@ static inline void sim_world(WorldConfig c)
 /* In the thread itself; it may be attached already, so others may read these. */
 static inline void sim_begin(Sim *s)
 {
+    sim_self = s;
     mt_store_relaxed(&s->t.tid, (pid_t)syscall(SYS_gettid));
     mt_store_relaxed(&s->t.tgid, getpid());
 }
@@ -83,21 +118,13 @@ static inline u64 sim_random(Sim *s)
     return s->rng;
 }
 
-/* INSIDE: "runs translated code" until kicked, or for at most `max` turns; then does what the run loop
+/* INSIDE: "runs translated code" until kicked, or for `max` turns, at least one; then does what the run loop
  * does. */
 static inline void sim_code(Sim *s, u64 max)
 {
-    sim_kicked = 0;
-    if (mt_load_relaxed(&s->cpu.pending) == 0) {
-        for (u64 i = 0; i < max && !sim_kicked; i++) {
-            mt_cpu_relax();
-#ifdef __SANITIZE_THREAD__
-            if (i % 256 == 0) {
-                usleep(0); /* TSan runs signal handlers in calls that it intercepts only */
-            }
-#endif
-        }
-    }
+    world_code_begin(&s->t);
+    sim_loop(&s->work, max, &s->cpu.pending);
+    world_code_end(&s->t);
     if (mt_load_relaxed(&s->cpu.pending) != 0) {
         world_safepoint(&s->t);
     }
