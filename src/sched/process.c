@@ -84,6 +84,9 @@ static void fork_child(const ChildArgs *a)
     stats_after_fork_child();
     world_after_fork_child(t);
     signal_after_fork_child(t);
+    if (a->flags & CLONE_CLEAR_SIGHAND) {
+        signal_clear_handlers();
+    }
     smc_after_fork();
     /* Before anything that unlinks blocks: until then the code is the parent's. */
     if (cache_after_fork_child(&a->cache) != 0) {
@@ -166,6 +169,9 @@ _Noreturn void vfork_child_main(ChildArgs *a)
         *a->pid_out = t->tid;
         mt_store_release(a->done, 1);
         futex_wake(a->done, 1);
+    }
+    if (a->flags & CLONE_CLEAR_SIGHAND) {
+        signal_clear_handlers();
     }
     signal_vfork_child(t);
     t->in_syscall = true;

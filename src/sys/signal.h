@@ -40,8 +40,7 @@ i64 signal_return(Thread *t);
 /* Sets the guest's mask: t->sigmask and the host's. */
 void signal_set_mask(Thread *t, SigMask m);
 
-/* Child of clone: copies or shares (CLONE_SIGHAND) dispositions; all threads of a process share. A
- * fork's child has its own copy by nature. CLONE_CLEAR_SIGHAND resets handlers. */
+/* CLONE_CLEAR_SIGHAND, in the child: handlers become SIG_DFL, what is ignored stays so. */
 void signal_clear_handlers(void);
 
 /* execve of a native program: host dispositions must be what the guest's are (the runtime's own
