@@ -44,6 +44,7 @@ typedef struct PageEntry {
 /* Written under page_lock. The epoch goes up before the count goes down: a thread whose system call met
  * a protected page sees one or the other. */
 u32 mt_smc_protected, mt_smc_epoch;
+u64 mt_smc_lo, mt_smc_hi;
 
 static MtMutex page_lock = MT_MUTEX_INIT(RANK_JIT_PAGES);
 static PageEntry *entries;
@@ -116,6 +117,19 @@ static void watch_result(const PageEntry *p, PageWatch *w)
     w->self = p->checked && p->self;
 }
 
+/* Before the count goes up: who sees the page counted sees it in the range. */
+static void widen_range_locked(GuestAddr page)
+{
+    bool first = mt_smc_protected == 0;
+
+    if (first || page < mt_smc_lo) {
+        mt_store_relaxed(&mt_smc_lo, page);
+    }
+    if (first || page + MT_PAGE_SIZE > mt_smc_hi) {
+        mt_store_relaxed(&mt_smc_hi, page + MT_PAGE_SIZE);
+    }
+}
+
 /* Both locks held. Makes S1 true for the page. */
 static bool validate_locked(PageEntry *p, const AspaceInfo *info)
 {
@@ -132,6 +146,7 @@ static bool validate_locked(PageEntry *p, const AspaceInfo *info)
             p->checked = true;
         } else {
             if (!p->is_protected) {
+                widen_range_locked(addr);
                 mt_fetch_add(&mt_smc_protected, 1);
             }
             p->is_protected = true;
@@ -402,6 +417,29 @@ bool smc_unprotect_all(void)
     }
     any = mt_smc_epoch != seen;
     seen = mt_smc_epoch;
+    mt_mutex_unlock(&page_lock);
+    aspace_unlock();
+    return any;
+}
+
+bool smc_allow_write(GuestAddr start, u64 len)
+{
+    GuestAddr end = start + len < start ? ~0ull : start + len;
+    bool any = false;
+
+    if (!smc_may_hit(start, len)) {
+        return false;
+    }
+    aspace_lock();
+    mt_mutex_lock(&page_lock);
+    for (u32 i = 1; i < entry_count; i++) {
+        GuestAddr page = entries[i].page * MT_PAGE_SIZE;
+
+        if (entries[i].is_protected && page < end && page + MT_PAGE_SIZE > start) {
+            allow_write_locked(&entries[i]);
+            any = true;
+        }
+    }
     mt_mutex_unlock(&page_lock);
     aspace_unlock();
     return any;

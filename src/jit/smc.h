@@ -41,19 +41,33 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over);
  * called it last: the call is to be repeated. */
 bool smc_unprotect_all(void);
 
-/* Can an EFAULT of a system call be due to us? `epoch`: smc_write_epoch() before it. A call is not
- * repeated for nothing: its first attempt may have taken a message from a queue. Any thread, fast
- * domain too. */
+/* What a system call must know of protected pages: whether there are any, and whether some were freed while
+ * it ran. Any thread, fast domain too. */
 extern u32 mt_smc_protected, mt_smc_epoch; /* atomic: pages protected; protections removed so far */
 static inline u32 smc_write_epoch(void)
 {
     return mt_load_acquire(&mt_smc_epoch);
 }
 
-static inline bool smc_may_efault(u32 epoch)
+/* The range that holds all protected pages, while there are any. */
+extern u64 mt_smc_lo, mt_smc_hi;
+static inline bool smc_any_protected(void)
 {
-    return mt_load_acquire(&mt_smc_protected) != 0 || smc_write_epoch() != epoch;
+    return mt_load_acquire(&mt_smc_protected) != 0; /* pairs with the count's increment */
 }
+
+/* Can a write to [addr, addr + len) hit a protected page? */
+static inline bool smc_may_hit(GuestAddr addr, u64 len)
+{
+    u64 lo = mt_load_relaxed(&mt_smc_lo);
+
+    return smc_any_protected() && addr < mt_load_relaxed(&mt_smc_hi) &&
+           (addr >= lo || lo - addr < len);
+}
+
+/* The kernel is going to write to [start, start + len): makes protected pages there writable (dropping
+ * their translations). True: there were any. Caller OUTSIDE. */
+bool smc_allow_write(GuestAddr start, u64 len);
 
 /* Retires one block (its bytes are stale). */
 void smc_retire(Block *b);

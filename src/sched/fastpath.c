@@ -21,6 +21,8 @@
 
 bool mt_all_slow;
 
+#define MT_MAX_WRITE (1ull << 31) /* no call writes more to one place */
+
 typedef enum FastCall {
     FAST_SLOW,     /* not done: the run loop does it */
     FAST_CONTINUE, /* done: enter translated code again */
@@ -54,28 +56,49 @@ static bool is_simple(u32 nr, const u64 a[6])
     return true;
 }
 
-/* In WORLD_CODE, and again afterwards but for FAST_OUTSIDE. mt_cpu.rip is behind the instruction. The slow path repeats what needs thought: not begun (a signal
- * is pending), -EINTR (was it our kick?), -EFAULT (a write-protected code page?). */
+/* May the call write to a code page that the translator protects? Then it is made writable first: the call
+ * must not fail half done. */
+static bool may_write_code(u32 nr, const u64 a[6])
+{
+    u32 args;
+
+    if (MT_LIKELY(!smc_any_protected())) {
+        return false;
+    }
+    args = mt_sys_writes[nr];
+    if (args & MT_WRITES_DEEP) {
+        return true;
+    }
+    for (; args != 0; args &= args - 1) {
+        if (smc_may_hit(a[__builtin_ctz(args)], MT_MAX_WRITE)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* In WORLD_CODE, and again afterwards but for FAST_OUTSIDE. mt_cpu.rip is behind the instruction. The slow
+ * path repeats what needs thought: not begun (a signal is pending), -EINTR (was it our kick?), -EFAULT (a
+ * code page protected meanwhile?). */
 static FastCall fast_syscall(Thread *t)
 {
     CpuState *c = &mt_cpu;
     const u64 a[6] = {c->gpr[MT_RDI], c->gpr[MT_RSI], c->gpr[MT_RDX],
                       c->gpr[MT_R10], c->gpr[MT_R8],  c->gpr[MT_R9]};
-    u32 nr = (u32)c->gpr[MT_RAX], epoch;
+    u32 nr = (u32)c->gpr[MT_RAX];
     i64 r;
 
     if (t->slow_call) {
         t->slow_call = mt_all_slow;
         return FAST_SLOW;
     }
-    if (!is_simple(nr, a) || !world_leave_from(t, WORLD_CODE)) {
+    if (!is_simple(nr, a) || may_write_code(nr, a) || !world_leave_from(t, WORLD_CODE)) {
         return FAST_SLOW;
     }
-    epoch = smc_write_epoch();
     annot_foreign_begin();
     r = sys_window(nr, a, &c->pending);
     annot_foreign_end();
-    if (r == MT_SYS_RESTART || (r == -EFAULT && smc_may_efault(epoch)) ||
+    if (r == MT_SYS_RESTART || (r == -EFAULT && may_write_code(nr, a)) ||
         (r == -EINTR && !(c->pending & MT_PEND_SIGNAL) && nr != SYS_close)) {
         /* Nothing has been done; to be tried again as an ordinary call, which does not end here
          * again: it may fail for good. */

@@ -486,4 +486,5 @@ void run_loop_init(void)
 {
     signal_fault_hook = fault_hook;
     sys_efault_hook = efault_hook;
+    sys_mem_init();
 }

@@ -65,6 +65,17 @@ i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
  * pages made it fail with -EFAULT. Result as of sys_window(). */
 i64 sys_pass(Thread *t, u64 nr, const u64 a[6]);
 
+/* Makes write-protected code pages writable that the call `nr` may write to, so that it does not fail
+ * with -EFAULT when it has done half of its work. True: there were such pages. *known: false if it is not
+ * known where the call writes. */
+bool sys_allow_writes(u64 nr, const u64 a[6], bool *known);
+
+/* Which arguments of a call point to what it writes: bits 0 to 5, and MT_WRITES_DEEP: through a structure.
+ * Calls that are not known: all. For the fast path. */
+#define MT_WRITES_DEEP 0x80u
+extern u8 mt_sys_writes[MT_SYS_MAX];
+void sys_mem_init(void);
+
 /* Set by the translator: a call returned -EFAULT; true if that may have been a write-protected code
  * page, which is writable now. */
 extern bool (*sys_efault_hook)(Thread *t);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/valgrind_annot.h"
 #include "base/stats.h"
+#include "jit/smc.h"
 #include "sys/sys_events.h"
 
 #include <errno.h>
@@ -34,11 +35,43 @@ static bool may_repeat(u64 nr)
     return nr != SYS_close;
 }
 
+static void allow_range(void *arg, u64 addr, u64 len)
+{
+    bool *any = arg;
+    *any = smc_allow_write(addr, len) || *any;
+}
+
+bool sys_allow_writes(u64 nr, const u64 a[6], bool *known)
+{
+    bool any = false;
+    *known = true;
+    if (MT_LIKELY(!smc_any_protected())) {
+        return false;
+    }
+    *known = sys_mem_will_write((u32)nr, a, allow_range, &any);
+    for (int i = 0; i < 6 && !*known; i++) {
+        allow_range(&any, a[i], MT_PAGE_SIZE);
+    }
+    return any;
+}
+
+/* -EFAULT: due to a page that has become protected since the call began, or, of a call that writes we don't
+ * know where, before? A call is not repeated for nothing: its first attempt may have taken a message from
+ * a queue. */
+static bool was_our_fault(Thread *t, u64 nr, const u64 a[6], u32 epoch)
+{
+    bool known;
+    return sys_allow_writes(nr, a, &known) || smc_write_epoch() != epoch ||
+           (!known && sys_efault_hook && sys_efault_hook(t));
+}
+
 i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
 {
-    bool faulted = false;
+    bool faulted = false, known;
     int repeats = 0;
     for (;;) {
+        sys_allow_writes(nr, a, &known);
+        u32 epoch = smc_write_epoch();
         annot_foreign_begin();
         i64 r = sys_window(nr, a, &mt_cpu.pending);
         annot_foreign_end();
@@ -46,7 +79,7 @@ i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
             return r;
         }
         if (r == -EFAULT) {
-            if (faulted || !sys_efault_hook || !sys_efault_hook(t)) {
+            if (faulted || !was_our_fault(t, nr, a, epoch)) {
                 return r;
             }
             faulted = true;

@@ -58,4 +58,7 @@ static inline void sys_events_signal_return(Thread *t)
 typedef void (*SysRangeFn)(void *arg, u64 addr, u64 len);
 bool sys_mem_ranges(u32 nr, const u64 a[6], bool writes, i64 r, SysRangeFn fn, void *arg);
 
+/* The ranges that a call that is about to be made may write to, or more. Returns as above. */
+bool sys_mem_will_write(u32 nr, const u64 a[6], SysRangeFn fn, void *arg);
+
 #endif

@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 
 #define MAX_IOVECS 1024 /* UIO_MAXIOV */
+#define MAX_ROOM (1ull << 31)
 
 typedef enum MemHow {
     HOW_SIZE,
@@ -49,6 +50,7 @@ static const MemRow rows[] = {
 typedef struct Walk {
     const u64 *a;
     bool writes;
+    bool before; /* what will be written at most; r is not known yet */
     i64 r;
     SysRangeFn fn;
     void *arg;
@@ -82,7 +84,7 @@ static void string(const Walk *w, u64 addr)
  * write there, the array is read. */
 static void iovecs(const Walk *w, u64 addr, u64 count, bool row_writes)
 {
-    u64 left = w->writes ? (u64)w->r : ~0ull;
+    u64 left = w->writes && !w->before ? (u64)w->r : ~0ull;
 
     if (count > MAX_IOVECS) {
         return; /* EINVAL */
@@ -132,6 +134,10 @@ static void futex(const Walk *w)
     bool waits = op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET || op == FUTEX_LOCK_PI ||
                  op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_LOCK_PI2;
 
+    if (w->before) { /* the locking operations */
+        range(w, w->a[0], 4);
+        range(w, w->a[4], 4);
+    }
     if (w->writes) {
         return;
     }
@@ -148,6 +154,9 @@ static void futex(const Walk *w)
 static void row_ranges(const Walk *w, const MemRow *row)
 {
     u64 p = w->a[row->arg], n = row->n;
+    /* Before the call: the room, which is the argument behind the buffer where it matters. */
+    u64 room = row->arg < 5 && w->a[row->arg + 1] < MAX_ROOM ? w->a[row->arg + 1] : MAX_ROOM;
+    u64 result = w->before ? room : (u64)w->r;
     u32 len;
 
     if (row->how == HOW_FUTEX) {
@@ -168,7 +177,7 @@ static void row_ranges(const Walk *w, const MemRow *row)
     switch ((MemHow)row->how) {
     case HOW_SIZE: range(w, p, n); break;
     case HOW_COUNT: range(w, p, w->a[n & 15] * (n >> 4)); break;
-    case HOW_RESULT: range(w, p, (u64)w->r * n); break;
+    case HOW_RESULT: range(w, p, result * n); break;
     case HOW_STR: string(w, p); break;
     case HOW_LEN:
         if (w->a[n] != 0 && safe_read(&len, w->a[n], sizeof(len)) == 0) {
@@ -177,7 +186,7 @@ static void row_ranges(const Walk *w, const MemRow *row)
         break;
     case HOW_SET: range(w, p, ((u32)w->a[n] + 63) / 64 * 8); break;
     case HOW_PAGES: range(w, p, MT_PAGE_UP(w->a[n]) / MT_PAGE_SIZE); break;
-    case HOW_GROUPS: range(w, p, w->a[n] != 0 ? (u64)w->r * 4 : 0); break;
+    case HOW_GROUPS: range(w, p, w->a[n] != 0 ? result * 4 : 0); break;
     default: break;
     }
 }
@@ -204,4 +213,44 @@ bool sys_mem_ranges(u32 nr, const u64 a[6], bool writes, i64 r, SysRangeFn fn, v
         }
     }
     return known;
+}
+
+bool sys_mem_will_write(u32 nr, const u64 a[6], SysRangeFn fn, void *arg)
+{
+    Walk w = {.a = a, .writes = true, .before = true, .fn = fn, .arg = arg};
+    bool known = false;
+
+    for (u32 i = 0; i < MT_ARRAY_SIZE(rows); i++) {
+        const MemRow *row = &rows[i];
+
+        if (row->nr == nr && row->how == HOW_EINTR) {
+            range(&w, a[row->arg], row->n);
+        } else if (row->nr == nr) {
+            row_ranges(&w, row);
+        }
+        known = known || row->nr == nr;
+    }
+    return known;
+}
+
+u8 mt_sys_writes[MT_SYS_MAX];
+
+void sys_mem_init(void)
+{
+    const u8 all = 0x3f;
+
+    memset(mt_sys_writes, all, sizeof(mt_sys_writes));
+    for (u32 i = 0; i < MT_ARRAY_SIZE(rows); i++) {
+        mt_sys_writes[rows[i].nr] = 0;
+    }
+    for (u32 i = 0; i < MT_ARRAY_SIZE(rows); i++) {
+        const MemRow *row = &rows[i];
+        bool deep = row->how == HOW_IOV || row->how == HOW_MSG;
+
+        if (row->how == HOW_FUTEX) {
+            mt_sys_writes[row->nr] |= 1 << 0 | 1 << 4;
+        } else if (row->write || row->how == HOW_EINTR) {
+            mt_sys_writes[row->nr] |= deep ? MT_WRITES_DEEP : 1u << row->arg;
+        }
+    }
 }

@@ -153,8 +153,9 @@ static bool is_interrupted(const Thread *t, i64 r, SigMask original)
 static i64 call_with_mask(Thread *t, u64 nr, const u64 a[6], SigMask temporary)
 {
     SigMask original = t->sigmask;
-    bool faulted = false;
+    bool faulted = false, known;
     i64 r;
+    sys_allow_writes(nr, a, &known);
     t->sigmask = temporary & ~SIG_UNSTOPPABLE;
     signal_take_deferred(t);
     for (int repeats = 0;; repeats++) {
@@ -271,6 +272,8 @@ i64 sys_rt_sigtimedwait(Thread *t, const u64 a[6])
     }
     host = SIG_HOST_MASK(these);
     const u64 b[6] = {(u64)&host, a[1], a[2], MASK_BYTES};
+    bool known;
+    sys_allow_writes(SYS_rt_sigtimedwait, b, &known);
     annot_foreign_begin();
     i64 r = sys_window(SYS_rt_sigtimedwait, b, &t->cpu->pending);
     annot_foreign_end();
