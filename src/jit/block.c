@@ -15,7 +15,7 @@
 
 u8 *mt_block_arena;
 static u64 arena_size;
-static u64 arena_next;
+static u64 arena_next, arena_populated;
 static void *free_lists[MT_CLASSES];
 static MtMutex arena_lock = MT_MUTEX_INIT(RANK_JIT_ARENA);
 
@@ -45,6 +45,17 @@ static u64 block_bytes(const BlockShape *s)
                        8);
 }
 
+/* Sixteen pages at a time, which costs less than their faults one by one. If it fails: then they come. */
+static void populate_locked(void)
+{
+    const u64 step = 16 * MT_PAGE_SIZE;
+
+    while (arena_populated < arena_next && arena_populated + step <= arena_size) {
+        madvise(mt_block_arena + arena_populated, step, MADV_POPULATE_WRITE);
+        arena_populated += step;
+    }
+}
+
 Block *block_alloc(const BlockShape *shape)
 {
     u64 n = block_bytes(shape);
@@ -58,6 +69,7 @@ Block *block_alloc(const BlockShape *shape)
     } else if (arena_next + n <= arena_size) {
         p = (Block *)(mt_block_arena + arena_next);
         arena_next += n;
+        populate_locked();
     }
     mt_mutex_unlock(&arena_lock);
     if (p != NULL) {
@@ -106,5 +118,6 @@ void block_arena_reset_world(void)
     madvise(mt_block_arena, arena_next, MADV_DONTNEED);
     annot_clean(mt_block_arena, arena_next);
     arena_next = 64;
+    arena_populated = 0;
     mt_mutex_unlock(&arena_lock);
 }

@@ -10,8 +10,10 @@
  *       tried on the very instruction, and thrown out for good (SHAPE_NEVER) if it differs.
  *   S2. Whatever else than the shape decides is never learned: see is_irregular().
  *   S3. The fast path never looks at a byte beyond avail: it wants 15.
- * Locking: none. Every thread would write the same two words into a slot.
- * Lifetime: the table is static, 2 MiB of zero pages of which some 100 get touched. */
+ * Locking: none. A shape is written before its number is; two threads that learn the same one at the
+ *         same time waste an entry.
+ * Memory: numbers of 2 bytes, so that the few hundred that are used lie on few pages, and the shapes
+ *         one behind the other. */
 #include "jit/decode_impl.h"
 
 #include "base/atomics.h"
@@ -49,8 +51,14 @@ typedef struct Shape {
 } Shape;
 
 /* map 2 bits, opcode 8, prefix 2, REX.W 1, register form 1, ModRM.reg 3. */
-#define MT_NSHAPES (1u << 17)
+#define MT_NSLOTS (1u << 17)
+static u16 numbers[MT_NSLOTS]; /* index into shapes; 0: not learned */
+
+/* A large compiler and its libraries have 1,500. What comes when all are taken is decoded in full. */
+#define MT_NSHAPES 8192u
+#define MT_SHAPE_NEVER 1u
 static Shape shapes[MT_NSHAPES];
+static u32 nshapes = MT_SHAPE_NEVER + 1; /* atomic, relaxed: who gets a number fills it in alone */
 
 /* One bit per opcode: has ModRM. A mistake here costs speed only (S1). */
 static const u32 modrm_default[8] = {0x0f0f0f0f, 0x0f0f0f0f, 0x00000000, 0x00000a08,
@@ -402,29 +410,41 @@ bool decode_same(const Insn *a, const Insn *b)
            a->mem_addr == b->mem_addr && a->mnemonic == b->mnemonic;
 }
 
+/* A number for the shape; 0: there is none left. */
+static u32 add_shape(const Shape *s)
+{
+    u32 i = mt_load_relaxed(&nshapes);
+
+    while (i < MT_NSHAPES && !mt_cas(&nshapes, &i, i + 1)) {
+    }
+    if (i == MT_NSHAPES) {
+        return 0;
+    }
+    shapes[i] = *s;
+    return i;
+}
+
 /* Decodes the slow way and remembers the shape of what it found. */
 static void decode_and_learn(Insn *out, const Walk *w, GuestAddr pc, const u8 *code)
 {
     ZydisDecodedInstruction z;
     ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
-    Shape *slot = &shapes[w->slot];
     Shape s;
     Insn again;
-    u64 w0;
+    u32 number;
 
     if (!decode_full(out, pc, code, MT_INSN_MAX, &z, ops)) {
         return; /* invalid: other registers or immediates may be valid */
     }
     if (!learn_shape(&s, w, out, &z, ops)) {
-        w0 = SHAPE_NEVER;
+        number = MT_SHAPE_NEVER;
     } else if (!apply_shape(&again, w, pc, code, s.w0, s.w1)) {
         return; /* a shift by zero teaches nothing */
     } else {
-        w0 = decode_same(&again, out) ? s.w0 : SHAPE_NEVER; /* S1 */
+        number = decode_same(&again, out) ? add_shape(&s) : MT_SHAPE_NEVER; /* S1 */
     }
-    /* REL pairs with decode_insn: who sees word 0 sees word 1. */
-    mt_store_relaxed(&slot->w1, s.w1);
-    mt_store_release(&slot->w0, w0);
+    /* REL pairs with decode_insn: who sees the number sees the shape. */
+    mt_store_release(&numbers[w->slot], (u16)number);
 }
 
 /* ---- entry points ---- */
@@ -434,6 +454,7 @@ void decode_init(void)
     unsigned a, b, c, d;
     char vendor[13] = {0};
 
+    shapes[MT_SHAPE_NEVER] = (Shape){SHAPE_NEVER, 0};
     ZydisDecoderInit(&decode_zydis, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     if (__get_cpuid(0, &a, &b, &c, &d)) {
         memcpy(vendor, &b, 4);
@@ -453,7 +474,8 @@ void decode_insn(Insn *out, GuestAddr pc, const u8 *code, size_t avail)
 {
     u8 bytes[MT_INSN_MAX];
     Walk w;
-    u64 s0;
+    const Shape *s;
+    u32 number;
 
     /* One look at memory that another thread may be writing to: all of *out describes the same
      * bytes, which are in it. */
@@ -468,16 +490,15 @@ void decode_insn(Insn *out, GuestAddr pc, const u8 *code, size_t avail)
         return;
     }
     /* ACQ pairs with decode_and_learn. */
-    s0 = mt_load_acquire(&shapes[w.slot].w0);
-    if (MT_UNLIKELY(s0 == 0)) {
+    number = mt_load_acquire(&numbers[w.slot]);
+    if (MT_UNLIKELY(number == 0)) {
         decode_and_learn(out, &w, pc, bytes);
         return;
     }
-    if (MT_LIKELY(s0 & SHAPE_KNOWN)) {
-        u64 s1 = mt_load_relaxed(&shapes[w.slot].w1);
-        if (MT_LIKELY(apply_shape(out, &w, pc, bytes, s0, s1))) {
-            return;
-        }
+    s = &shapes[number];
+    if (MT_LIKELY(s->w0 & SHAPE_KNOWN) &&
+        MT_LIKELY(apply_shape(out, &w, pc, bytes, s->w0, s->w1))) {
+        return;
     }
     decode_slow(out, pc, bytes, MT_INSN_MAX);
 }
