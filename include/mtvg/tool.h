@@ -91,8 +91,8 @@ const MtvgInsn *mtvg_sb_insn(const MtvgSb *sb, u32 i);
 int mtvg_sb_mems(const MtvgSb *sb, u32 i, MtvgMem out[MTVG_MAX_MEMS]);
 
 /* Which registers and flags are live before instruction i (i == n: all). What is dead will be written
- * before anything, an exit and a signal handler included, can look at it; with lax_dead handlers of
- * faults excluded. */
+ * before anything, an exit and a signal handler included, can look at it; with lax_flags and
+ * lax_gprs handlers of faults excluded. */
 u16 mtvg_sb_live_gprs(const MtvgSb *sb, u32 i);
 u8 mtvg_sb_live_flags(const MtvgSb *sb, u32 i);
 
@@ -349,11 +349,12 @@ typedef struct MtvgTool {
      * longer then. Those to its GS, and rare forms of those to FS (strings, 32-bit addresses), are
      * run apart, with another GS base: calls made for these see that one. */
     bool uses_gs;
-    /* Registers and flags that the program will write before it reads them count as dead, and may be
-     * lost, though an instruction in between may fault, whose handler would find other values in
-     * its ucontext. Without this, whatever accesses memory keeps all alive, and code before it has
-     * to spill. */
-    bool lax_dead;
+    /* Flags (registers) that the program will write before it reads them count as dead, and may be
+     * lost, though an access to memory in between may fault, whose handler would find other values in its
+     * ucontext. Without this, whatever accesses memory keeps all alive, and code before it has to
+     * save flags (spill registers). Handlers hardly ever look at flags; but some go on elsewhere with
+     * the registers: HotSpot and others find null pointers by such faults. */
+    bool lax_flags, lax_gprs;
 
     /* Once, after the options have been read, before the guest's first instruction. */
     void (*init)(void);

@@ -25,7 +25,7 @@ _Static_assert(MTVG_NCOUNTERS == MT_COUNTERS && MTVG_MAX_MEMS == MT_MAX_MEMOPS, 
 
 void (*mt_instrument)(MtvgSb *sb);
 u32 (*mt_block_key)(struct Thread *t, u64 pc, u32 key);
-bool mt_lax_dead;
+bool mt_lax_gprs, mt_lax_flags;
 
 bool instr_is_side_exit(const Insn *in)
 {
@@ -135,7 +135,7 @@ static bool is_lax(const MtvgSb *sb, u32 i)
 {
     const Insn *in = &sb->insns[i];
 
-    return mt_lax_dead && in->cls == INSN_PLAIN && !(in->flags & INSN_F_OPAQUE) &&
+    return in->cls == INSN_PLAIN && !(in->flags & INSN_F_OPAQUE) &&
            ((in->flags & (INSN_F_READS_MEM | INSN_F_WRITES_MEM)) ||
             !traps_one_byte(in, in->bytes[in->opcode_off]));
 }
@@ -148,12 +148,16 @@ static void find_liveness(MtvgSb *sb, const u16 *read)
     for (u32 i = sb->n; i-- > 0;) {
         const Insn *in = &sb->insns[i];
 
-        if (((sb->view[i].flags & MTVG_I_FAULTS) && !is_lax(sb, i)) || instr_is_side_exit(in)) {
+        bool leaves = (sb->view[i].flags & MTVG_I_FAULTS) || instr_is_side_exit(in);
+        bool lax = leaves && (mt_lax_gprs || mt_lax_flags) && is_lax(sb, i);
+
+        sb->live_gprs[i] = (u16)((sb->live_gprs[i + 1] & ~in->gprs_written) | in->gprs_read);
+        sb->live_flags[i] = (u8)((sb->live_flags[i + 1] & ~flags_set(in)) | in->flags_read);
+        if (leaves && !(lax && mt_lax_gprs)) {
             sb->live_gprs[i] = 0xffff;
+        }
+        if (leaves && !(lax && mt_lax_flags)) {
             sb->live_flags[i] = MTVG_FL_ALL;
-        } else {
-            sb->live_gprs[i] = (u16)((sb->live_gprs[i + 1] & ~in->gprs_written) | in->gprs_read);
-            sb->live_flags[i] = (u8)((sb->live_flags[i + 1] & ~flags_set(in)) | in->flags_read);
         }
         if (read != NULL) {
             sb->live_gprs[i] |= read[i];

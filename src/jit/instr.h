@@ -115,8 +115,7 @@ struct MtvgSb {
 extern void (*mt_instrument)(MtvgSb *sb);
 /* The same; NULL: there is only version 0. */
 extern u32 (*mt_block_key)(struct Thread *t, u64 pc, u32 key);
-/* MtvgTool.lax_dead; set together with these. */
-extern bool mt_lax_dead;
+extern bool mt_lax_gprs, mt_lax_flags;
 extern bool (*mt_light)(const MtvgCall *c, MtvgFunction fn);
 
 /* Shows the instructions to the tool. `excluded`: see above. */

@@ -21,7 +21,8 @@ static inline void tool_init(void)
     }
     mt_instrument = mt_tool->instrument;
     mt_block_key = mt_tool->block_key;
-    mt_lax_dead = mt_tool->lax_dead;
+    mt_lax_gprs = mt_tool->lax_gprs;
+    mt_lax_flags = mt_tool->lax_flags;
     mt_light = mt_tool->light;
     if (mt_instrument != NULL) {
         counts_init();

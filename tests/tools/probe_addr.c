@@ -665,7 +665,7 @@ static void on_signal(struct Thread *t, int sig, u64 handler, u64 old_sp, u64 sp
 const MtvgTool mt_tool_addr = {
     .name = "addr",
     .uses_gs = true,
-    .lax_dead = true,
+    .lax_flags = true,
     .init = on_init,
     .instrument = instrument,
     .light = light,

@@ -403,7 +403,8 @@ static void finish(struct Thread *t)
     const MtvgTool variable = {            \
         .name = "code",                    \
         .uses_gs = true,                   \
-        .lax_dead = lax,                   \
+        .lax_flags = lax,                  \
+        .lax_gprs = lax,                   \
         .instrument = fn,                  \
         .thread_start = on_start,          \
         .thread_end = on_end,              \
