@@ -108,6 +108,19 @@ extern char **mt_own_argv;
  * `pid` as returned by sched_vfork(); nothing if it is no pid. */
 void sys_exec_release(i64 pid);
 
+/* The guest's RLIMIT_AS (sys_rlimit.c). May it map len bytes, of which replaced_len at `replaced` take the
+ * place of what is there? */
+bool sys_rlimit_allows(GuestAddr replaced, u64 replaced_len, u64 len);
+/* Around an exec. */
+typedef struct SysRlimitSaved {
+    bool changed;
+    u64 limit[2];
+} SysRlimitSaved;
+void sys_rlimit_before_exec(const Thread *t, SysRlimitSaved *saved);
+void sys_rlimit_after_failed_exec(const SysRlimitSaved *saved);
+
+bool sys_has_capability(int cap);
+
 /* Families (each in its own file, prototypes generated from syscalls.def). */
 #define SYS_ROW_PASS(nr, name)
 #define SYS_ROW_FDS(nr, name, mask)

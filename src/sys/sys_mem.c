@@ -62,14 +62,6 @@ static void lock_new_range(const Thread *t, u64 addr, u64 len)
     }
 }
 
-static bool may_lock_any_amount(void)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2] = {{0}};
-    i64 r = sys_raw(SYS_capget, (u64)&header, (u64)data, 0, 0, 0, 0);
-    return r == 0 && (data[0].effective & 1u << CAP_IPC_LOCK);
-}
-
 static bool add_size(const AspaceInfo *m, void *arg)
 {
     *(u64 *)arg += m->end - m->start;
@@ -90,7 +82,7 @@ i64 sys_mlockall(Thread *t, const u64 a[6])
         return -EINVAL;
     }
     struct rlimit lim;
-    if (!may_lock_any_amount() && getrlimit(RLIMIT_MEMLOCK, &lim) == 0) {
+    if (!sys_has_capability(CAP_IPC_LOCK) && getrlimit(RLIMIT_MEMLOCK, &lim) == 0) {
         u64 total = 0;
         aspace_foreach(add_size, &total);
         if (lim.rlim_cur == 0) {
@@ -125,6 +117,9 @@ i64 sys_mmap(Thread *t, const u64 a[6])
     }
     if (!is_page_aligned(a[5])) {
         return -EINVAL;
+    }
+    if (!sys_rlimit_allows(a[0], flags & MAP_FIXED ? MT_PAGE_UP(a[1]) : 0, MT_PAGE_UP(a[1]))) {
+        return -ENOMEM;
     }
     i64 r = aspace_mmap(a[0], a[1], (int)a[2], flags, (int)a[4], a[5]);
     if (r > 0) {
@@ -164,14 +159,21 @@ i64 sys_pkey_mprotect(Thread *t, const u64 a[6])
 
 i64 sys_mremap(Thread *t, const u64 a[6])
 {
+    if (MT_PAGE_UP(a[2]) > MT_PAGE_UP(a[1]) &&
+        !sys_rlimit_allows(0, 0, MT_PAGE_UP(a[2]) - MT_PAGE_UP(a[1]))) {
+        return -ENOMEM;
+    }
     return aspace_mremap(a[0], a[1], a[2], (int)a[3], a[4]);
 }
 
 i64 sys_brk(Thread *t, const u64 a[6])
 {
-    u64 before = lock_mode(t) == LOCK_NO ? 0 : (u64)aspace_brk(0);
+    u64 before = (u64)aspace_brk(0);
+    if (a[0] > before && !sys_rlimit_allows(0, 0, MT_PAGE_UP(a[0]) - MT_PAGE_UP(before))) {
+        return (i64)before;
+    }
     i64 r = aspace_brk(a[0]);
-    if (before && (u64)r > before) {
+    if (lock_mode(t) != LOCK_NO && (u64)r > before) {
         lock_new_range(t, MT_PAGE_DOWN(before), MT_PAGE_UP(r) - MT_PAGE_DOWN(before));
     }
     return r;

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * sys_rlimitas.c -- a process limits its own address space: what it can map and what not, threads,
+ * children, programs it executes, raising the limit again. */
+#define _GNU_SOURCE
+#include "guest.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MB (1024ul * 1024)
+
+static void show(const char *what)
+{
+    struct rlimit a, b;
+    CHECK(getrlimit(RLIMIT_AS, &a) == 0);
+    CHECK(prlimit(getpid(), RLIMIT_AS, NULL, &b) == 0);
+    printf("%s: %ld MB, %ld MB, %ld MB, %ld MB\n", what, (long)(a.rlim_cur / MB),
+           (long)(a.rlim_max / MB), (long)(b.rlim_cur / MB), (long)(b.rlim_max / MB));
+}
+
+static int set(unsigned long soft, unsigned long hard)
+{
+    const struct rlimit l = {soft, hard};
+    return setrlimit(RLIMIT_AS, &l) == 0 ? 0 : errno;
+}
+
+/* How many blocks of 8 MB, roughly: the program's own size differs. */
+static void fill(const char *what)
+{
+    void *blocks[200], *p;
+    int n = 0;
+    while (n < 200 &&
+           (p = mmap(NULL, 8 * MB, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) != MAP_FAILED) {
+        blocks[n++] = p;
+    }
+    printf("%s: %s\n", what, n >= 35 && n <= 37 ? "about 290 MB" : "something else");
+    if (n > 0) {
+        CHECK(mmap(blocks[0], 8 * MB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+              blocks[0]);
+        p = mremap(blocks[0], 8 * MB, 64 * MB, MREMAP_MAYMOVE);
+        printf("  mremap %s, malloc %s, sbrk %s\n", p == MAP_FAILED ? "fails" : "works",
+               malloc(64 * MB) ? "works" : "fails",
+               sbrk(64 * MB) == (void *)-1 ? "fails" : "works");
+    }
+    while (n > 0) {
+        munmap(blocks[--n], 8 * MB);
+    }
+}
+
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+static void threads(void)
+{
+    pthread_t t[8];
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 8; i++) {
+            CHECK(pthread_create(&t[i], NULL, nothing, NULL) == 0);
+        }
+        for (int i = 0; i < 8; i++) {
+            CHECK(pthread_join(t[i], NULL) == 0);
+        }
+    }
+    puts("threads");
+}
+
+static void children(void)
+{
+    fflush(stdout);
+    for (int i = 0; i < 4; i++) {
+        pid_t pid = i & 1 ? vfork() : fork();
+        int status;
+        if (pid == 0) {
+            if (i < 2) {
+                execl("/bin/sh", "sh", "-c", "ulimit -v; ulimit -Hv", (char *)NULL);
+            }
+            execl("/nonexistent", "x", (char *)NULL);
+            _exit(i == 2 && malloc(64 * MB) ? 7 : 8);
+        }
+        CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+        printf("child %d: %#x\n", i, status);
+        fflush(stdout);
+    }
+}
+
+int main(void)
+{
+    struct rlimit was;
+    setvbuf(stdout, NULL, _IONBF, 0);
+    CHECK(getrlimit(RLIMIT_AS, &was) == 0);
+    if (was.rlim_cur != RLIM_INFINITY) {
+        puts("limited already");
+        return 0;
+    }
+    show("at first");
+    printf("soft above hard: %d\n", set(600 * MB, 300 * MB));
+    printf("bad address: %d\n", setrlimit(RLIMIT_AS, (void *)8) ? errno : 0);
+    printf("bad address: %d\n", getrlimit(RLIMIT_AS, (void *)8) ? errno : 0);
+    printf("300 MB: %d\n", set(300 * MB, RLIM_INFINITY));
+    show("now");
+    fill("limited");
+    threads();
+    children();
+    fill("again");
+    printf("none: %d\n", set(RLIM_INFINITY, RLIM_INFINITY));
+    show("open");
+    CHECK(mmap(NULL, 1024 * MB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
+          MAP_FAILED);
+    printf("too little: %d\n", set(1 * MB, 2000 * MB));
+    CHECK(mmap(NULL, MB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED &&
+          errno == ENOMEM);
+    show("at last");
+    return 0;
+}
