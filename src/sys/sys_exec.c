@@ -258,7 +258,7 @@ static i64 build_argv(Scratch *s, const ExecRequest *q, i64 argc, int kept)
 }
 
 /* Can the program run under mtvg? If not, the kernel shall say why, or run it (E1). */
-static bool runs_traced(const char *path)
+static bool runs_traced(const char *path, bool *is_script)
 {
     char *const argv[] = {(char *)path, NULL};
     ExecTarget target;
@@ -268,11 +268,31 @@ static bool runs_traced(const char *path)
         return false;
     }
     bool is_setid = target.is_setid;
+    *is_script = strcmp(target.path, path) != 0;
     if (is_setid) {
         mt_umsg("Warning: %s is set-user-ID or set-group-ID: it runs natively.", path);
     }
     exec_target_free(&target);
     return !is_setid;
+}
+
+/* The same for the request. A script that is named by a descriptor has that name for its interpreter, as
+ * the kernel would have it; if exec closes the descriptor, the kernel refuses. */
+static bool is_traced(Scratch *s, const ExecRequest *q, const char *path, int *kept)
+{
+    bool is_script;
+    if (!runs_traced(s->path, &is_script)) {
+        return false;
+    }
+    if (!is_script || path[0] == '/' || q->dirfd == AT_FDCWD) {
+        return true;
+    }
+    snprintf(s->path, sizeof(s->path), "/dev/fd/%d%s%s", q->dirfd, path[0] ? "/" : "", path);
+    if (*kept >= 0) {
+        close(*kept);
+        *kept = -1;
+    }
+    return !(fcntl(q->dirfd, F_GETFD) & FD_CLOEXEC);
 }
 
 /* Does not return if it succeeds. */
@@ -304,7 +324,7 @@ static i64 exec_traced(Thread *t, const ExecRequest *q, const char *path)
     }
     int kept = -1;
     i64 r = plain_path(q, path, s->path, sizeof(s->path), &kept);
-    bool traced = r == 0 && runs_traced(s->path);
+    bool traced = r == 0 && is_traced(s, q, path, &kept);
     r = traced ? build_argv(s, q, argc, kept) : 0;
     if (traced && r == 0) {
         r = exec_scratch(t, s, q);

@@ -198,6 +198,19 @@ int main(int argc, char **argv, char **envp)
     snprintf(script, sizeof(script), "#!%s opt\n", program);
     write_file("script", script, 0700);
     IN_CHILD(execve("script", args, env));
+    int closed = open("script", O_RDONLY | O_CLOEXEC), here = open(".", O_RDONLY | O_CLOEXEC);
+    ERROR(syscall(SYS_execveat, closed, "", args, env, AT_EMPTY_PATH));
+    ERROR(syscall(SYS_execveat, here, "script", args, env, 0));
+    close(closed);
+    close(here);
+    here = open(".", O_RDONLY);
+    IN_CHILD(syscall(SYS_execveat, here, "script", args, env, 0));
+    write_file("unlinked", script, 0700);
+    closed = open("unlinked", O_RDONLY);
+    unlink("unlinked");
+    IN_CHILD(syscall(SYS_execveat, closed, "", args, env, AT_EMPTY_PATH));
+    close(closed);
+    close(here);
     write_file("script2", "#!./script\n", 0700);
     IN_CHILD(execve("./script2", args, env));
 

@@ -21,6 +21,7 @@ MODES = {
     "near": (["--exits=near", "--map-filter=no"], 3),
     "slowcalls": (["--fast-syscalls=no"], 3),
     "decode": (["--decoder=full"], 3),
+    "children": (["--trace-children=yes"], 3),
 }
 
 # What mtvg itself prints: ==PID== messages, --PID-- debug output, **PID** user messages.
