@@ -95,9 +95,7 @@ static FastCall fast_syscall(Thread *t)
     if (!is_simple(nr, a) || may_write_code(nr, a) || !world_leave_from(t, WORLD_CODE)) {
         return FAST_SLOW;
     }
-    annot_foreign_begin();
-    r = sys_window(nr, a, &c->pending);
-    annot_foreign_end();
+    r = sys_window(nr, a);
     if (r == MT_SYS_RESTART || (r == -EFAULT && may_write_code(nr, a)) ||
         (r == -EINTR && !(c->pending & MT_PEND_SIGNAL) && nr != SYS_close)) {
         /* Nothing has been done; to be tried again as an ordinary call, which does not end here

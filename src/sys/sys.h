@@ -6,6 +6,7 @@
 #define MT_SYS_H
 
 #include "base/base.h"
+#include "base/valgrind_annot.h"
 #include "sched/thread.h"
 
 /* How a system call is done; column `kind` of syscalls.def. */
@@ -43,8 +44,17 @@ void sys_dispatch(Thread *t);
 
 /* The one way to do a host system call for the guest that may block: not begun if a signal is
  * pending (MT_SYS_RESTART), interrupted by one without a gap. In src/sys/sys_window.S. */
-i64 sys_window(u64 nr, const u64 a[6], const volatile u32 *pending);
+i64 sys_window_raw(u64 nr, const u64 a[6], const volatile u32 *pending);
 extern const char sys_window_begin[], sys_window_insn[], sys_window_end[], sys_window_abort[];
+
+/* By the calling thread. What the kernel does with the guest's memory is no business of an outer tool's. */
+static inline i64 sys_window(u64 nr, const u64 a[6])
+{
+    annot_foreign_begin();
+    i64 r = sys_window_raw(nr, a, &mt_cpu.pending);
+    annot_foreign_end();
+    return r;
+}
 
 /* The same by int 0x80: a 32-bit call. MT_SYS_NO_INT80: there are none here. */
 i64 sys_window32(u64 nr, const u32 a[6], const volatile u32 *pending);
@@ -69,6 +79,11 @@ i64 sys_pass(Thread *t, u64 nr, const u64 a[6]);
  * with -EFAULT when it has done half of its work. True: there were such pages. *known: false if it is not
  * known where the call writes. */
 bool sys_allow_writes(u64 nr, const u64 a[6], bool *known);
+
+/* The call has failed with -EFAULT: due to a page that has become protected since it began, or, of a call
+ * that writes we don't know where, before? A call is not repeated for nothing: its first attempt may have
+ * taken a message from a queue. `epoch`: smc_write_epoch() before it. */
+bool sys_efault_is_ours(Thread *t, u64 nr, const u64 a[6], u32 epoch);
 
 /* Which arguments of a call point to what it writes: bits 0 to 5, and MT_WRITES_DEEP: through a structure.
  * Calls that are not known: all. For the fast path. */

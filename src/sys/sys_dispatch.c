@@ -55,10 +55,7 @@ bool sys_allow_writes(u64 nr, const u64 a[6], bool *known)
     return any;
 }
 
-/* -EFAULT: due to a page that has become protected since the call began, or, of a call that writes we don't
- * know where, before? A call is not repeated for nothing: its first attempt may have taken a message from
- * a queue. */
-static bool was_our_fault(Thread *t, u64 nr, const u64 a[6], u32 epoch)
+bool sys_efault_is_ours(Thread *t, u64 nr, const u64 a[6], u32 epoch)
 {
     bool known;
     return sys_allow_writes(nr, a, &known) || smc_write_epoch() != epoch ||
@@ -72,14 +69,12 @@ i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
     for (;;) {
         sys_allow_writes(nr, a, &known);
         u32 epoch = smc_write_epoch();
-        annot_foreign_begin();
-        i64 r = sys_window(nr, a, &mt_cpu.pending);
-        annot_foreign_end();
+        i64 r = sys_window(nr, a);
         if (MT_LIKELY(r != -EINTR && r != -EFAULT)) {
             return r;
         }
         if (r == -EFAULT) {
-            if (faulted || !was_our_fault(t, nr, a, epoch)) {
+            if (faulted || !sys_efault_is_ours(t, nr, a, epoch)) {
                 return r;
             }
             faulted = true;

@@ -55,7 +55,7 @@ static i64 kernel_exec(Thread *t, u64 nr, const u64 a[6])
     sys_events_exec(t, true);
     sys_rlimit_before_exec(t, &limit);
     signal_before_exec(t);
-    i64 r = sys_window(nr, a, &mt_cpu.pending);
+    i64 r = sys_window(nr, a);
     signal_after_failed_exec(t);
     sys_rlimit_after_failed_exec(&limit);
     sys_events_exec(t, false);

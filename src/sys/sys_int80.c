@@ -41,7 +41,9 @@ static i64 pass32(Thread *t, u32 nr, const u64 a[6])
     const u32 b[6] = {(u32)a[0], (u32)a[1], (u32)a[2], (u32)a[3], (u32)a[4], (u32)a[5]};
     bool faulted = false;
     for (int repeats = 0;; repeats++) {
+        annot_foreign_begin();
         i64 r = sys_window32(nr, b, &mt_cpu.pending);
+        annot_foreign_end();
         if (r == -EFAULT && !faulted && sys_efault_hook && sys_efault_hook(t)) {
             faulted = true;
         } else if (r != -EINTR || t->pending.full || repeats == MAX_REPEATS) {

@@ -10,6 +10,7 @@
 #include "sys/sig_host.h"
 
 #include "base/safe.h"
+#include "jit/smc.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
@@ -91,9 +92,7 @@ static i64 change_mask(Thread *t, SigMask m)
         return 0;
     }
     t->sigmask = m;
-    annot_foreign_begin();
-    i64 r = sys_window(SYS_rt_sigprocmask, a, &t->cpu->pending);
-    annot_foreign_end();
+    i64 r = sys_window(SYS_rt_sigprocmask, a);
     if (r) {
         t->sigmask = old;
         return r;
@@ -159,10 +158,9 @@ static i64 call_with_mask(Thread *t, u64 nr, const u64 a[6], SigMask temporary)
     t->sigmask = temporary & ~SIG_UNSTOPPABLE;
     signal_take_deferred(t);
     for (int repeats = 0;; repeats++) {
-        annot_foreign_begin();
-        r = sys_window(nr, a, &t->cpu->pending);
-        annot_foreign_end();
-        if (r == -EFAULT && !faulted && sys_efault_hook && sys_efault_hook(t)) {
+        u32 epoch = smc_write_epoch();
+        r = sys_window(nr, a);
+        if (r == -EFAULT && !faulted && sys_efault_is_ours(t, nr, a, epoch)) {
             faulted = true;
         } else if (r != -EINTR || t->pending.full || repeats > MAX_REPEATS) {
             break; /* -EINTR otherwise: a kick, or a signal that the guest ignores */
@@ -207,9 +205,7 @@ i64 sys_rt_sigsuspend(Thread *t, const u64 a[6])
 
 i64 sys_pause(Thread *t, const u64 a[6])
 {
-    annot_foreign_begin();
-    i64 r = sys_window(SYS_pause, a, &t->cpu->pending);
-    annot_foreign_end();
+    i64 r = sys_window(SYS_pause, a);
     return t->pending.full ? r : MT_SYS_RESTART;
 }
 
@@ -274,9 +270,7 @@ i64 sys_rt_sigtimedwait(Thread *t, const u64 a[6])
     const u64 b[6] = {(u64)&host, a[1], a[2], MASK_BYTES};
     bool known;
     sys_allow_writes(SYS_rt_sigtimedwait, b, &known);
-    annot_foreign_begin();
-    i64 r = sys_window(SYS_rt_sigtimedwait, b, &t->cpu->pending);
-    annot_foreign_end();
+    i64 r = sys_window(SYS_rt_sigtimedwait, b);
     sig_defer_watch(0);
     if (r < 0 && sig_defer_take(these, &info)) {
         return give_info(t, &info, a[1]);

@@ -11,12 +11,12 @@
 
     .text
 
-/* i64 sys_window(u64 nr, const u64 a[6], const volatile u32 *pending)
+/* i64 sys_window_raw(u64 nr, const u64 a[6], const volatile u32 *pending)
  * LIVE in the window: rax = number, rdi rsi rdx r10 r8 r9 = arguments, rcx = pending. */
-    .globl sys_window
-    .type sys_window, @function
+    .globl sys_window_raw
+    .type sys_window_raw, @function
     .p2align 4
-sys_window:
+sys_window_raw:
     .cfi_startproc
     mov %rdi, %rax
     mov %rsi, %r11
@@ -39,7 +39,7 @@ sys_window_abort:
     mov $MT_SYS_RESTART, %rax
     ret
     .cfi_endproc
-    .size sys_window, . - sys_window
+    .size sys_window_raw, . - sys_window_raw
 
 /* i64 sys_window32(u64 nr, const u32 a[6], const volatile u32 *pending): by int 0x80, with the same rules for
  * [sys_window32_begin, sys_window32_insn] and sys_window32_abort. If there is no such gate, the
