@@ -319,6 +319,13 @@ typedef u64 (*MtvgReplacement)(struct Thread *t, const u64 *gpr, u64 arg);
  * The strings must stay. False: too many. */
 bool mtvg_replace(const char *image, const char *symbol, MtvgReplacement fn, u64 arg);
 
+/* INSIDE. The same for a function that is called often: asked first, with the guest's vector state still in the
+ * registers, so it must be a MTVG_LIGHT function. True: it has been done, *result is returned to the guest.
+ * False: nothing has been done, fn is called. Faults are as above. */
+typedef bool (*MtvgLightReplacement)(const u64 *gpr, u64 arg, u64 *result);
+bool mtvg_replace_light(const char *image, const char *symbol, MtvgLightReplacement light,
+                        MtvgReplacement fn, u64 arg);
+
 /* The 16 general registers of the calling thread; valid in callbacks on the thread itself. */
 const u64 *mtvg_gprs(struct Thread *t);
 

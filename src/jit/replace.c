@@ -21,6 +21,7 @@
 
 typedef struct Wish {
     const char *image, *symbol;
+    MtvgLightReplacement light;
     MtvgReplacement fn;
     u64 arg;
 } Wish;
@@ -32,6 +33,8 @@ typedef struct Found {
 } Found;
 
 bool mt_replacing;
+__thread ReplaceRecent mt_replace_recent[MT_REPLACE_RECENT];
+u32 mt_replace_changes;
 static Wish wishes[MAX_WISHES];
 static u32 wish_count;
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
@@ -61,11 +64,17 @@ static u32 hash_name(const char *name)
 
 bool mtvg_replace(const char *image, const char *symbol, MtvgReplacement fn, u64 arg)
 {
+    return mtvg_replace_light(image, symbol, NULL, fn, arg);
+}
+
+bool mtvg_replace_light(const char *image, const char *symbol, MtvgLightReplacement light,
+                        MtvgReplacement fn, u64 arg)
+{
     if (wish_count == MAX_WISHES) {
         return false;
     }
     maybe_named[hash_name(symbol) / 64] |= 1ull << hash_name(symbol) % 64;
-    wishes[wish_count++] = (Wish){image, symbol, fn, arg};
+    wishes[wish_count++] = (Wish){image, symbol, light, fn, arg};
     mt_replacing = true;
     return true;
 }
@@ -91,7 +100,11 @@ bool replace_find(GuestAddr pc, Replaced *out)
     pthread_rwlock_rdlock(&lock);
     f = find_locked(pc);
     if (f != NULL && out != NULL) {
-        *out = (Replaced){wishes[f->wish].fn, wishes[f->wish].arg, f->resolver ? pc + 1 : 0};
+        const Wish *w = &wishes[f->wish];
+
+        *out = (Replaced){w->fn, f->resolver ? NULL : w->light, w->arg, f->resolver ? pc + 1 : 0};
+        *replace_recent_slot(pc) = (ReplaceRecent){
+            pc, __atomic_load_n(&mt_replace_changes, __ATOMIC_RELAXED), *out};
     }
     pthread_rwlock_unlock(&lock);
     return f != NULL;
@@ -100,6 +113,11 @@ bool replace_find(GuestAddr pc, Replaced *out)
 void replace_after_fork_child(void)
 {
     pthread_rwlock_init(&lock, NULL);
+}
+
+static void changed_locked(void)
+{
+    __atomic_fetch_add(&mt_replace_changes, 1, __ATOMIC_RELAXED);
 }
 
 void replace_forget(GuestAddr start, u64 len)
@@ -112,6 +130,9 @@ void replace_forget(GuestAddr start, u64 len)
             found[kept++] = found[i];
         }
     }
+    if (kept != found_count) {
+        changed_locked();
+    }
     found_count = kept;
     pthread_rwlock_unlock(&lock);
 }
@@ -121,6 +142,7 @@ static void add_locked(GuestAddr pc, u32 wish, bool resolver)
     u32 h = hash_pc(pc);
     Found *old = find_locked(pc);
 
+    changed_locked();
     if (old != NULL) {
         old->wish = wish < old->wish ? wish : old->wish;
         return;

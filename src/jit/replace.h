@@ -18,11 +18,39 @@ void replace_after_fork_child(void);
 
 typedef struct Replaced {
     MtvgReplacement fn;
+    MtvgLightReplacement light; /* or NULL */
     u64 arg;
     GuestAddr stands_for; /* not 0: pc is an IFUNC's resolver, which returns this */
 } Replaced;
 
-/* What the function at pc is replaced by. out: may be NULL. */
+/* What the function at pc is replaced by. out: may be NULL; otherwise the thread remembers. */
 bool replace_find(GuestAddr pc, Replaced *out);
+
+/* For the fast domain: what replace_find() has found for this thread, if nothing has changed since. */
+typedef struct ReplaceRecent {
+    GuestAddr pc;
+    u32 changes;
+    Replaced what;
+} ReplaceRecent;
+
+#define MT_REPLACE_RECENT 32
+extern __thread ReplaceRecent mt_replace_recent[MT_REPLACE_RECENT];
+/* Atomic; changed with the table, by its lock's holder. Who reads an old value uses what was right when the
+ * guest made its call. */
+extern u32 mt_replace_changes;
+
+static inline ReplaceRecent *replace_recent_slot(GuestAddr pc)
+{
+    return &mt_replace_recent[(pc ^ pc >> 5) % MT_REPLACE_RECENT];
+}
+
+static inline const Replaced *replace_recent(GuestAddr pc)
+{
+    const ReplaceRecent *r = replace_recent_slot(pc);
+
+    return r->pc == pc && r->changes == __atomic_load_n(&mt_replace_changes, __ATOMIC_RELAXED)
+               ? &r->what
+               : NULL;
+}
 
 #endif

@@ -9,14 +9,17 @@
 
 #include "base/log.h"
 #include "base/options.h"
+#include "base/safe.h"
 #include "base/stats.h"
 #include "jit/blockmap.h"
 #include "jit/entry.h"
+#include "jit/replace.h"
 #include "jit/smc.h"
 #include "sched/world_inl.h"
 #include "sys/sys.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <sys/syscall.h>
 
 bool mt_all_slow;
@@ -27,6 +30,7 @@ typedef enum FastCall {
     FAST_SLOW,     /* not done: the run loop does it */
     FAST_CONTINUE, /* done: enter translated code again */
     FAST_OUTSIDE,  /* done, but the thread could not become INSIDE at once */
+    FAST_FAULT,    /* a signal is pending, state complete */
 } FastCall;
 
 static bool is_hidden(u64 fd)
@@ -114,6 +118,44 @@ static FastCall fast_syscall(Thread *t)
     return world_try_enter_to(t, WORLD_CODE) ? FAST_CONTINUE : FAST_OUTSIDE;
 }
 
+/* In WORLD_CODE, and again afterwards. A function that the tool does, without saving the vector state if it
+ * has a light one for it. */
+static FastCall fast_replaced(Thread *t, const Edge *e)
+{
+    const Replaced *r;
+    jmp_buf env;
+    u64 ret, result;
+
+    annot_after(e);
+    if (edge_kind(e) != EDGE_REPLACE || edge_block(e)->key != 0) {
+        return FAST_SLOW;
+    }
+    r = replace_recent((u64)e->target);
+    if (r == NULL || r->light == NULL || safe_read(&ret, mt_cpu.gpr[MT_RSP], sizeof(ret)) != 0 ||
+        !world_try_code_end(t)) {
+        return FAST_SLOW;
+    }
+    mt_cpu.rip = (u64)e->target;
+    mt_cpu.key = 0;
+    t->fault_env = &env;
+    if (_setjmp(env) != 0) {
+        t->fault_env = NULL;
+        world_code_begin(t);
+        return FAST_FAULT;
+    }
+    if (!r->light(mt_cpu.gpr, r->arg, &result)) {
+        t->fault_env = NULL;
+        world_code_begin(t);
+        return FAST_SLOW;
+    }
+    t->fault_env = NULL;
+    world_code_begin(t);
+    mt_cpu.gpr[MT_RAX] = result;
+    mt_cpu.gpr[MT_RSP] += 8;
+    mt_cpu.rip = ret;
+    return FAST_CONTINUE;
+}
+
 static void take_edge(const Edge *e)
 {
     const EdgeTool *x;
@@ -138,11 +180,18 @@ u32 fast_run(Thread *t, u64 host_pc)
         annot_foreign_begin();
         reason = cache_enter(host_pc);
         annot_foreign_end();
-        if (reason != MT_EXIT_SYSCALL) {
+        if (reason == MT_EXIT_SYSCALL) {
+            take_edge(edge_of((u32)mt_cpu.exit_arg));
+            f = fast_syscall(t);
+        } else if (reason == MT_EXIT_EMULATE && mt_replacing) {
+            f = fast_replaced(t, edge_of((u32)mt_cpu.exit_arg));
+        } else {
             break;
         }
-        take_edge(edge_of((u32)mt_cpu.exit_arg));
-        f = fast_syscall(t);
+        if (f == FAST_FAULT) {
+            reason = MT_EXIT_SIGNAL;
+            break;
+        }
         if (f == FAST_SLOW) {
             break;
         }

@@ -577,8 +577,85 @@ FN(do_strstr)
                       : (u64)(i64)strcasecmp(STR(A), STR(B));
 }
 
+/* --- short ones, without vector registers ------------------------------------------------------ */
+
+#define LIGHT_MAX 256
+#define LIGHT(name) MTVG_LIGHT static bool name(const u64 *gpr, u64 arg, u64 *result)
+
+MTVG_LIGHT static inline bool all_good(u64 addr, u64 len)
+{
+    return len == 0 || (is_user(addr, len) && first_bad(addr, len) == addr + len);
+}
+
+/* Length of a string that ends, and may be read, within LIGHT_MAX bytes; ~0: see the other function. */
+MTVG_LIGHT static inline u64 short_string(u64 s)
+{
+    for (u64 n = 0; n < LIGHT_MAX; n++) {
+        if (((const u8 *)s)[n] == 0) {
+            return all_good(s, n + 1) ? n : ~0ull;
+        }
+    }
+    return ~0ull;
+}
+
+LIGHT(light_strlen)
+{
+    *result = short_string(A);
+    return *result != ~0ull;
+}
+
+LIGHT(light_compare)
+{
+    u64 n = 0, max = arg != 0 ? C : LIGHT_MAX;
+
+    *result = 0;
+    for (; n < max && n < LIGHT_MAX && *result == 0; n++) {
+        *result = (u64)((i64)((const u8 *)A)[n] - ((const u8 *)B)[n]);
+        if (arg != 1 && ((const u8 *)A)[n] == 0) {
+            return all_good(A, n + 1) && all_good(B, n + 1);
+        }
+    }
+    return (n < LIGHT_MAX || *result != 0) && all_good(A, n) && all_good(B, n);
+}
+
+LIGHT(light_memcpy)
+{
+    u64 to = A, from = B, n = C;
+
+    if (n > 16 * LIGHT_MAX || from - to < n || to - from < n || !all_good(A, n) ||
+        !all_good(B, n)) {
+        return false;
+    }
+    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n)::"memory");
+    *result = arg != 0 ? to : A;
+    return true;
+}
+
+LIGHT(light_memset)
+{
+    u64 to = A, n = C;
+
+    if (n > 16 * LIGHT_MAX || !all_good(A, n)) {
+        return false;
+    }
+    __asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(B) : "memory");
+    *result = A;
+    return true;
+}
+
 static void on_init(void)
 {
+    static const struct {
+        const char *name;
+        MtvgLightReplacement light;
+        u64 arg;
+    } lights[] = {
+        {"strlen", light_strlen, 0},      {"strcmp", light_compare, 0},
+        {"memcmp", light_compare, 1},     {"bcmp", light_compare, 1},
+        {"__memcmpeq", light_compare, 1}, {"strncmp", light_compare, 2},
+        {"memcpy", light_memcpy, 0},      {"memmove", light_memcpy, 0},
+        {"mempcpy", light_memcpy, 1},     {"memset", light_memset, 0},
+    };
     static const struct {
         const char *name;
         MtvgReplacement fn;
@@ -631,7 +708,16 @@ static void on_init(void)
     MT_ASSERT(shadow != MAP_FAILED);
     madvise(shadow, SHADOW_BYTES, MADV_DONTDUMP);
     for (u32 i = 0; i < MT_ARRAY_SIZE(all); i++) {
-        mtvg_replace("libc.so.*", all[i].name, all[i].fn, all[i].arg);
+        MtvgLightReplacement light_one = NULL;
+        u64 arg = all[i].arg;
+
+        for (u32 k = 0; k < MT_ARRAY_SIZE(lights); k++) {
+            if (strcmp(lights[k].name, all[i].name) == 0) {
+                light_one = lights[k].light;
+                arg = lights[k].arg; /* the others take it for nothing, or mean the same */
+            }
+        }
+        mtvg_replace_light("libc.so.*", all[i].name, light_one, all[i].fn, arg);
     }
 }
 
