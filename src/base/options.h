@@ -28,6 +28,7 @@ enum { IB_INDEX_AUTO, IB_INDEX_PEXT, IB_INDEX_WORD };
 enum { IB_CHECK_AUTO, IB_CHECK_LOOP, IB_CHECK_JRCXZ };
 enum { EXITS_COLD, EXITS_NEAR };
 enum { DECODER_SHAPES, DECODER_FULL };
+enum { RETURN_STACK_NO, RETURN_STACK_YES, RETURN_STACK_AUTO };
 
 /* Parses all sources; prints help or version and exits 0, or one line and exits 1. */
 void options_init(int argc, char **argv);

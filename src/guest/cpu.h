@@ -66,10 +66,14 @@ typedef struct CpuState {
     u64 edge_pairs;             /* what the last system call instruction counted (counts.h) */
     u64 call_site, call_return; /* of a call to the tool: which, and where the code goes on */
     void (*call_entry)(void);   /* toolcall_entry */
-    u32 key;    /* the block version that the guest goes on with (MtvgTool.block_key) */
+    u32 key; /* the block version that the guest goes on with (MtvgTool.block_key) */
+    u32 fix; /* MT_FIX_*: what is left to do to the stack behind translated code (recover.c) */
     u64 resume; /* entering behind a call to the tool: its CallSite, else 0 */
     u32 copied; /* the block whose code behind an instruction was copied last (recover.c) */
 } CpuState;
+
+#define MT_FIX_RET 1u  /* a return is done: the word below rsp is to be rip */
+#define MT_FIX_CALL 2u /* a call is done: the word at rsp is to be slot[6] */
 
 #define MT_PEND_SIGNAL 1u /* the thread's pending signal slot is full */
 #define MT_PEND_WORLD 2u  /* the world is asked to stop */

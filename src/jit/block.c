@@ -89,6 +89,7 @@ static void annot_reuse(Block *b)
     if (MT_UNLIKELY(mt_under_valgrind)) {
         annot_clean(&b->dead, sizeof(b->dead));
         annot_clean(&b->ind, sizeof(b->ind));
+        annot_clean(&b->call, sizeof(b->call));
         for (u32 i = 0; i < b->nedges; i++) {
             annot_clean(&block_edges(b)[i].to, sizeof(BlockRef));
         }

@@ -14,7 +14,9 @@ typedef u32 BlockRef;
 typedef u32 EdgeRef;
 
 typedef enum EdgeKind {
-    EDGE_DIRECT,  /* can be linked */
+    EDGE_DIRECT, /* can be linked */
+    EDGE_CALL,   /* the same, by a host call: it pushes the address of the return point behind it */
+    EDGE_RETURN, /* not an exit: the return point at in_next (CacheOff), for guest address `target` */
     EDGE_SYSCALL, /* target: behind the syscall instruction */
     EDGE_EMULATE, /* target: the instruction to emulate */
     EDGE_GS,      /* target: the instruction to run with the guest's GS base */
@@ -58,21 +60,23 @@ typedef struct Block {
     struct cds_lfht_node node;
     GuestAddr pc;
     u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
-    CacheOff host_start; /* where its code begins: the inline indirect entry, if any */
+    CacheOff host_start; /* where its code begins: the inline entry, if any */
     CacheOff cold;       /* its stubs; 0: none */
     u16 host_size;       /* from host_start */
     u16 pcmap_len;
     u32 extra; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
     u8 nedges, ninsns;
-    u8 entry_size; /* of the inline indirect entry; 0: none */
+    u8 entry_size; /* of the inline entry for indirect branches or calls; 0: none */
     u8 npages : 7;
-    u8 has_tool : 1;      /* there are EdgeTools */
-    BlockRef retire_next; /* smc.c's retire list */
-    /* guarded by this block's chain lock */
-    EdgeRef in_head;
+    u8 has_tool : 1; /* there are EdgeTools */
+    union {
+        EdgeRef in_head;      /* guarded by this block's chain lock */
+        BlockRef retire_next; /* once it is unlinked: smc.c's retire list */
+    };
     /* atomic */
     u32 dead;
-    CacheOff ind; /* entry for indirect branches (checks slot[1]); 0 none yet */
+    CacheOff ind;  /* entry for indirect branches (checks slot[1]); 0 none yet */
+    CacheOff call; /* entry for EDGE_CALL; 0 none yet */
     /* Edge edges[nedges], EdgeTool tools[has_tool ? nedges : 0], PageLink pages[npages],
      * u8 pcmap[pcmap_len], u8 side[extra] follow */
 } Block;
@@ -131,19 +135,28 @@ static inline CacheOff block_stubs(const Block *b)
     return mt_opts.exits == EXITS_NEAR ? b->host_start : b->cold;
 }
 
+/* Is this entry of the block inside its own code (else it is a thunk)? */
+static inline bool block_has(const Block *b, CacheOff entry)
+{
+    return entry - b->host_start < b->host_size;
+}
+
 static inline Block *edge_block(const Edge *e)
 {
     return (Block *)((const u8 *)(e - e->index) - sizeof(Block));
 }
 
-static inline EdgeKind edge_kind(const Edge *e)
-{
-    return e->patch != 0 ? EDGE_DIRECT : (EdgeKind)e->stub;
-}
-
 static inline CacheOff edge_patch(const Edge *e)
 {
     return edge_block(e)->host_start + e->patch;
+}
+
+static inline EdgeKind edge_kind(const Edge *e)
+{
+    if (e->patch == 0) {
+        return (EdgeKind)e->stub;
+    }
+    return *(cache_write_ptr(edge_patch(e)) - 1) == 0xe8 ? EDGE_CALL : EDGE_DIRECT;
 }
 
 static inline CacheOff edge_stub(const Edge *e)

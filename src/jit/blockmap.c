@@ -32,6 +32,7 @@
 #define MT_CHAIN_LOCKS 64
 #define MT_MAP_BUCKETS (1u << 10) /* at first; every fourfold step takes a stopped world */
 #define MT_MAP_BUCKETS_MAX (1u << 22)
+#define MT_LARGE_PROGRAM 40000u /* blocks */
 
 /* Immutable but for blockmap_grow_world(). */
 static struct cds_lfht *table;
@@ -255,11 +256,39 @@ static bool is_dead(const Block *b)
     return mt_load_seq(&b->dead) != 0;
 }
 
+/* The block's entry for host calls; 0: the cache is full. */
+static CacheOff call_entry(Block *b)
+{
+    CacheOff none = 0, at = mt_load_acquire(&b->call);
+    Emit e;
+
+    if (at != 0) {
+        return at;
+    }
+    at = cache_take_thunk(MT_CALL_ENTRY_BYTES, block_ref(b));
+    if (at == 0) {
+        return 0;
+    }
+    e.w = cache_write_ptr(at);
+    e.x = cache_exec_addr(at);
+    lower_call_entry(&e, cache_exec_addr(block_host(b)));
+    if (!mt_cas(&b->call, &none, at)) {
+        cache_release(at);
+        at = none;
+    }
+    return at;
+}
+
 void chain_link(Edge *e, Block *to)
 {
     Block *from = edge_block(e);
+    CacheOff entry;
 
     if (e->patch == 0) {
+        return;
+    }
+    entry = edge_kind(e) == EDGE_CALL ? call_entry(to) : block_host(to);
+    if (entry == 0) {
         return;
     }
     chain_take(to);
@@ -269,7 +298,7 @@ void chain_link(Edge *e, Block *to)
 
         if (mt_cas(&e->to, &none, block_ref(to))) {
             list_add(to, e);
-            patch_jump(e, cache_exec_addr(block_host(to)));
+            patch_jump(e, cache_exec_addr(entry));
             STAT_INC(LINKS);
             if (is_dead(from)) {
                 unlink_edge_locked(to, e);
@@ -307,10 +336,74 @@ static void ibt_put(GuestAddr pc, CacheOff ind)
     }
 }
 
+/* The return points of a block: where they are, and for which guest address. */
+static bool return_point(const Edge *e, CacheOff *at, GuestAddr *pc)
+{
+    switch (edge_kind(e)) {
+    case EDGE_CALL: *at = edge_patch(e) + 4; break;
+    case EDGE_RETURN: *at = e->in_next; break;
+    default: return false;
+    }
+    *pc = lower_return_pc(*at);
+    return true;
+}
+
+static void return_points_locked(const Block *b, bool enter)
+{
+    CacheOff at;
+    GuestAddr pc;
+
+    for (u32 i = 0; i < b->nedges; i++) {
+        if (return_point(&block_edges(b)[i], &at, &pc)) {
+            u32 own = (u32)cache_exec_addr(at);
+
+            if (enter) {
+                mt_store_seq(ret_slot(pc), own);
+            } else {
+                mt_cas(ret_slot(pc), &own, (u32)mt_cache.glue_ret_miss);
+            }
+        }
+    }
+}
+
+void return_points_publish(Block *b)
+{
+    if (mt_cache.return_stack) {
+        chain_take(b);
+        if (!is_dead(b)) {
+            return_points_locked(b, true);
+        }
+        chain_give(b);
+    }
+}
+
+Block *return_point_owner(GuestAddr pc)
+{
+    u32 host = mt_load_relaxed(ret_slot(pc));
+    ChunkKind kind;
+    Block *b;
+    CacheOff at;
+    GuestAddr for_pc;
+
+    if (host == (u32)mt_cache.glue_ret_miss) {
+        return NULL;
+    }
+    b = block_of(cache_find_block(host, &kind));
+    for (u32 i = 0; b != block_of(0) && i < b->nedges; i++) {
+        if (return_point(&block_edges(b)[i], &at, &for_pc) && cache_exec_addr(at) == host) {
+            return for_pc == pc ? b : NULL;
+        }
+    }
+    return NULL;
+}
+
 static void unlink_incoming(Block *b)
 {
     chain_take(b);
     ibt_remove_locked(b);
+    if (mt_cache.return_stack) {
+        return_points_locked(b, false);
+    }
     while (b->in_head != 0) {
         unlink_edge_locked(b, edge_of(b->in_head));
     }
@@ -391,6 +484,11 @@ bool ibt_publish(Block *b)
 bool blockmap_is_crowded(void)
 {
     return mt_load_relaxed(&block_count) > 2 * table_buckets && table_buckets < MT_MAP_BUCKETS_MAX;
+}
+
+bool blockmap_is_large(void)
+{
+    return mt_load_relaxed(&block_count) > MT_LARGE_PROGRAM;
 }
 
 /* liburcu's own resizing starts threads, which the guest would see; so the blocks move to a new table

@@ -27,11 +27,19 @@ bool blockmap_unlink(Block *b);
 bool blockmap_is_crowded(void);
 void blockmap_grow_world(void);
 
+/* Are there so many that the processor's predictor of indirect branches can't know the program's returns? */
+bool blockmap_is_large(void);
+
 /* World stopped: forgets all blocks. */
 void blockmap_flush_world(void);
 
 /* Links an exit of a block to `to`: the exit's jump is patched. Refuses dead blocks. */
 void chain_link(Edge *e, Block *to);
+
+/* Makes b's return points reachable for returns. */
+void return_points_publish(Block *b);
+/* The block to whose return point for pc returns go, or NULL. */
+Block *return_point_owner(GuestAddr pc);
 
 /* Makes b reachable for indirect branches; false: the cache is full. */
 bool ibt_publish(Block *b);

@@ -78,8 +78,10 @@ static u64 glue_jump(const void *target)
  * table's pages would be read before they are written (before Linux 5.14: as many faults). */
 static void ibt_clear(void)
 {
-    madvise(mt_cache.ibt, (mt_cache.ibt_mask + 1) * sizeof(*mt_cache.ibt), MADV_POPULATE_WRITE);
-    for (u32 i = 0; i <= mt_cache.ibt_mask; i++) {
+    u32 last = cache_index(~0ull, mt_cache.ibt_mask);
+
+    madvise(mt_cache.ibt, (last + 1) * sizeof(*mt_cache.ibt), MADV_POPULATE_WRITE);
+    for (u32 i = 0; i <= last; i++) {
         mt_cache.ibt[i] = mt_cache.glue_ib_miss;
     }
     if (mt_cache.ibt2 != NULL) {
@@ -88,12 +90,32 @@ static void ibt_clear(void)
     }
 }
 
+static void ret_clear(void)
+{
+    for (u32 i = 0; mt_cache.return_stack && i < MT_RET_SIZE; i++) {
+        mt_cache.ret[i] = (u32)mt_cache.glue_ret_miss;
+    }
+}
+
+static bool can_use_return_stack(void)
+{
+    return mt_opts.ib_inline && mt_cache.ibt2 != NULL;
+}
+
+static u32 glue_word(u64 value)
+{
+    u32 at = glue_at;
+
+    memcpy(cache_write_ptr(at), &value, sizeof(value));
+    glue_at += 16;
+    return (u32)cache_exec_addr(at);
+}
+
 /* pext is microcoded on AMD processors before Zen 3, and loop is slow on Intel's. */
 static void choose_instructions(void)
 {
     u32 a, b, c, d, family;
     bool amd, pext;
-    u64 mask;
 
     __cpuid(0, a, b, c, d);
     amd = b == signature_AMD_ebx || b == 0x6f677948; /* "Hygo" */
@@ -103,11 +125,10 @@ static void choose_instructions(void)
            (!amd || family >= 0x19 || mt_opts.ib_index == IB_INDEX_PEXT);
     mt_cache.fast_loop = mt_opts.ib_check == IB_CHECK_AUTO ? amd
                                                            : mt_opts.ib_check == IB_CHECK_LOOP;
-    mt_cache.ibt_mask = pext ? (1u << MT_IBT_BITS_MIN) - 1 : 0xffff;
-    mask = mt_cache.ibt_mask;
-    mt_cache.ibt_mask_at = pext ? (u32)cache_exec_addr(glue_at) : 0;
-    memcpy(cache_write_ptr(glue_at), &mask, sizeof(mask));
-    glue_at += 16;
+    mt_cache.ibt_mask = pext ? ((1u << MT_IBT_BITS_MIN) - 1) << MT_IBT_SHIFT : 0xffff;
+    mt_cache.ret_mask = pext ? (MT_RET_SIZE - 1) << MT_RET_SHIFT : 0xffff;
+    mt_cache.ibt_mask_at = pext ? glue_word(mt_cache.ibt_mask) : 0;
+    mt_cache.ret_mask_at = pext ? glue_word(mt_cache.ret_mask) : 0;
 }
 
 static void glue_init(void)
@@ -123,7 +144,11 @@ static void glue_init(void)
     mt_cache.glue_quantum = glue_jump(exit_quantum);
     mt_cache.glue_gs = glue_jump(exit_gs);
     mt_cache.glue_ib_key = glue_jump(exit_ib_key);
+    mt_cache.glue_ret_miss = glue_jump(ib_ret_miss);
+    mt_cache.glue_ret_other = glue_jump(ib_ret_other);
+    mt_cache.return_stack = mt_opts.return_stack == RETURN_STACK_YES && can_use_return_stack();
     ibt_clear();
+    ret_clear();
 }
 
 static int map_views(int fd, void *write_at)
@@ -160,6 +185,7 @@ static int map_tables(void)
     if (__builtin_cpu_supports("sse4.2") && mt_opts.ib_second) {
         mt_cache.ibt2 = (u32 *)(mt_cache.ibt + MT_IBT_SIZE);
     }
+    mt_cache.ret = (u32 *)(mt_cache.ibt + MT_IBT_SIZE) + MT_IBT2_SIZE;
     return 0;
 }
 
@@ -512,6 +538,17 @@ u32 cache_find_block(u64 host_pc, ChunkKind *kind)
     return lo > 0 ? c->starts[lo - 1].block : 0;
 }
 
+void cache_use_return_stack_world(void)
+{
+    mt_cache.return_stack = true;
+}
+
+bool cache_may_use_return_stack(void)
+{
+    return mt_opts.return_stack == RETURN_STACK_AUTO && !mt_cache.return_stack &&
+           can_use_return_stack();
+}
+
 void cache_flush_world(void)
 {
     mt_mutex_lock(&pool_lock);
@@ -519,14 +556,18 @@ void cache_flush_world(void)
     pool_init();
     mt_mutex_unlock(&pool_lock);
     ibt_clear();
+    ret_clear();
 }
 
 void cache_grow_ibt_world(u32 blocks)
 {
     if (mt_cache.ibt_mask_at != 0) {
-        while (mt_cache.ibt_mask < 8 * blocks && mt_cache.ibt_mask < MT_IBT_SIZE - 1) {
-            mt_cache.ibt_mask = mt_cache.ibt_mask << 1 | 1;
+        u32 last = mt_cache.ibt_mask >> MT_IBT_SHIFT;
+
+        while (last < 4 * blocks && last < MT_IBT_SIZE - 1) {
+            last = last << 1 | 1;
         }
+        mt_cache.ibt_mask = last << MT_IBT_SHIFT;
         *(u64 *)cache_write_ptr(cache_off(mt_cache.ibt_mask_at)) = mt_cache.ibt_mask;
     }
     ibt_clear();

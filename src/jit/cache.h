@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * cache.h -- the code cache: memory for translated code, and the table for indirect branches.
- * The cache is one range below 2 GiB (D2). At its start lie the two tables for indirect branches,
+ * The cache is one range below 2 GiB (D2). At its start lie the tables for indirect branches,
  * ordinary private memory; the rest is a memfd mapped twice: an executable, read-only view there, and
  * a writable view anywhere. An offset into the cache (CacheOff) names a byte in both views. */
 #ifndef MT_CACHE_H
@@ -10,15 +10,20 @@
 
 typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 
-/* Indirect branches look in the first table, by the low bits of the target: 14 to 18, as the program
- * grows, where the processor has a fast pext, which leaves the flags alone; else 16 (movzx). A miss
- * looks in the second (entry.S), by 16 bits of its CRC, so that two targets which collide in one
- * hardly ever do in the other. */
-#define MT_IBT_BITS_MIN 14
-#define MT_IBT_BITS_MAX 18
+/* Indirect branches look in the first table, by bits of the target: 13 to 17 of them, as the program grows,
+ * from bit 2 on, where the processor has a fast pext, which leaves the flags alone; else the low 16
+ * (movzx). A miss looks in the second (entry.S), by 16 bits of its CRC, so that two targets which
+ * collide in one hardly ever do in the other. Returns over the processor's return stack look in a table
+ * of their own, which names return points by 4 bytes: 18 bits from bit 3 on, since calls are some bytes
+ * apart, and since the fewer cache lines the tables take, the better. */
+#define MT_IBT_BITS_MIN 13
+#define MT_IBT_BITS_MAX 17
+#define MT_IBT_SHIFT 2
 #define MT_IBT_SIZE (1u << MT_IBT_BITS_MAX)
 #define MT_IBT2_SIZE (1u << 16)
-#define MT_IBT_BYTES (MT_IBT_SIZE * 8u + MT_IBT2_SIZE * 4u)
+#define MT_RET_SHIFT 3
+#define MT_RET_SIZE (1u << 18)
+#define MT_IBT_BYTES (MT_IBT_SIZE * 8u + MT_IBT2_SIZE * 4u + MT_RET_SIZE * 4u)
 #define MT_GLUE_BYTES 4096u
 #define MT_CHUNK_MAX 65536u
 #define MT_GLUE_TARGET 8u /* a jump of the glue: where its target's address stands */
@@ -38,17 +43,21 @@ typedef struct Cache {
     u64 size;         /* bytes of the whole range */
     u64 *ibt;         /* first table: address of an indirect entry, or of the miss stub */
     u32 *ibt2;        /* second table: the same, or 0; NULL: no CRC32, --ib-second=no */
-    u32 ibt_mask_at;  /* address of a 64-bit copy of it, for pext; 0: no pext, 16 bits */
+    u32 *ret;         /* returns: address of a return point, or of the miss stub */
+    u32 ibt_mask_at;  /* address of a 64-bit copy of ibt_mask, for pext; 0: no pext, 16 bits */
+    u32 ret_mask_at;  /* the same */
+    u32 ret_mask;     /* which bits of the target index the returns' table */
     bool fast_loop;   /* `loop` is a cheap branch: AMD */
     CacheOff code_lo; /* first chunk */
     u32 chunk_size;
     u32 nchunks;
     /* addresses (executable view) of the glue */
     u64 glue_direct, glue_ib_miss, glue_ib_exit, glue_syscall, glue_emulate, glue_quantum, glue_gs,
-        glue_ib_key;
+        glue_ib_key, glue_ret_miss, glue_ret_other;
     int fd;
     /* changed by cache_flush_world() only */
     u32 generation;
+    bool return_stack; /* calls and returns go over the processor's return stack */
     /* changed by cache_grow_ibt_world() only */
     u32 ibt_mask; /* which bits of the target index the first table */
 } Cache;
@@ -90,6 +99,11 @@ void cache_flush_world(void);
 /* World stopped: the tables for indirect branches as large as is good for that many blocks, and empty. */
 void cache_grow_ibt_world(u32 blocks);
 
+/* World stopped, and a flush follows: code that is made from now on uses the processor's return stack. */
+void cache_use_return_stack_world(void);
+/* May it be used, by what the options and the processor say, though it is not yet? */
+bool cache_may_use_return_stack(void);
+
 /* The thread's chunks are given up (thread exit). INSIDE. */
 void cache_thread_exit(void);
 
@@ -123,10 +137,22 @@ static inline bool cache_contains(u64 host_pc)
     return host_pc - mt_cache.exec < mt_cache.size;
 }
 
+/* What pext would say: the mask is one run of bits. */
+static inline u32 cache_index(GuestAddr pc, u32 mask)
+{
+    return ((u32)pc & mask) >> __builtin_ctz(mask);
+}
+
 /* The slot of the first table for a guest address. */
 static inline u64 *ibt_slot(GuestAddr pc)
 {
-    return &mt_cache.ibt[pc & mt_cache.ibt_mask];
+    return &mt_cache.ibt[cache_index(pc, mt_cache.ibt_mask)];
+}
+
+/* The slot of the returns' table. */
+static inline u32 *ret_slot(GuestAddr pc)
+{
+    return &mt_cache.ret[cache_index(pc, mt_cache.ret_mask)];
 }
 
 static inline CacheOff cache_off(u64 host_pc)

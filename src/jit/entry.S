@@ -114,7 +114,18 @@ leave:
  * The entry found has its guest address in the 8 bytes before it. The flags are the guest's
  * throughout: only mov, movz, crc32, not, lea and jrcxz are used.
  * Signals: recover.c (apply_ib_probe) relies on the two labels behind the spills. */
-    .globl ib_probe_begin, ib_probe_rax, ib_probe_rdx, ib_probe_end
+    .globl ib_ret_miss, ib_ret_other, ib_ret_unswapped, ib_probe_begin, ib_probe_rax, ib_probe_rdx, ib_probe_end
+/* A return that the returns' table knows nothing of: the guest's rcx is in rdi, rdi in slot[0]. The word
+ * below the stack pointer was the guest's return address, and is to be it again. */
+ib_ret_miss:
+    mov CPU(CPU_SLOT + 8), %rcx
+    mov %rcx, -8(%rsp)
+/* A return point was not the one that was wanted. */
+ib_ret_other:
+    mov %rdi, %rcx
+    mov CPU(CPU_SLOT), %rdi
+ib_ret_unswapped:
+    mov %rcx, CPU(CPU_SLOT)
 ib_probe_begin:
     mov %rax, CPU(CPU_SLOT + 32)
 ib_probe_rax:

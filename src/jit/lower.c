@@ -12,6 +12,7 @@
 #include "jit/cache.h"
 
 #define SLOT(i) MT_TP(slot[i])
+#define MT_FIX_BYTES 64 /* of a LowerFix */
 
 static bool fits32(i64 v)
 {
@@ -32,7 +33,9 @@ static CacheOff here(const Lower *l)
 bool lower_room(const Lower *l)
 {
     return !l->full && l->nedges + 4 < MT_MAX_EDGES && pcmap_room(&l->map) &&
-           l->space.hot_end - here(l) > 3 * MT_LOWER_MAX + l->nedges * MT_STUB_BYTES &&
+           l->nfixes < MT_MAX_FIXES &&
+           l->space.hot_end - here(l) >
+               3 * MT_LOWER_MAX + l->nedges * MT_STUB_BYTES + l->nfixes * MT_FIX_BYTES &&
            l->space.cold_end - l->space.cold > 4 * (MT_STUB_BYTES + 9);
 }
 
@@ -79,23 +82,6 @@ static u64 link_stub(Lower *l, LowerEdge *d)
     MT_ASSERT(at != 0); /* lower_room() */
     write_stub(d, at);
     return cache_exec_addr(at);
-}
-
-void lower_finish(Lower *l)
-{
-    l->end = here(l);
-    for (u32 i = 0; i < l->nedges; i++) {
-        LowerEdge *d = &l->edges[i];
-        u32 rel;
-
-        if (d->patch != 0 && d->stub == 0) {
-            write_stub(d, here(l));
-            rel = d->stub - (d->patch + 4);
-            memcpy(cache_write_ptr(d->patch), &rel, 4);
-            l->e.w += MT_STUB_BYTES;
-            l->e.x += MT_STUB_BYTES;
-        }
-    }
 }
 
 /* Pads so that a 4-byte field at here + skip lies inside 8 aligned bytes (L3). */
@@ -447,7 +433,8 @@ static u32 emit_push_address(Lower *l, GuestAddr a)
     return 6;
 }
 
-static void lower_call(Lower *l, const Insn *in)
+/* The call without the host's return stack: it pushes and jumps. */
+static void lower_plain_call(Lower *l, const Insn *in)
 {
     u32 n = emit_push_address(l, in->pc + in->len);
 
@@ -456,15 +443,147 @@ static void lower_call(Lower *l, const Insn *in)
     emit_link_jmp(l, 0, in->target);
 }
 
-/* The index of rcx in the first table, to rcx: movzx %cx, %ecx or pext mask, %rcx, %rcx. Its length. */
-static u32 emit_ib_index(Emit *e)
+/* At a return point rcx is in rdi, rdi in slot[0] (not rcx in slot[0]: a chain of returns would wait for
+ * that word each time; rdi is mostly overwritten before it is read), slot[1] is the target, which is checked:
+ *     mov slot[1], %rcx; mov %rcx, -8(%rsp); lea 1-ret(%rcx), %rcx; loop 1f;
+ *     nop, the last five bytes of which are 1: jmp miss
+ *     mov %rdi, %rcx; mov slot[0], %rdi
+ * or, where loop is slow, lea -ret(%rcx), %rcx; jrcxz 1f; jmp miss; 1:
+ * Above 2 GiB %rdx, spilled to slot[2], holds the constant. lower_return_pc() reads it. */
+static u32 emit_return_point(Lower *l, GuestAddr ret, PcStep *s)
 {
-    if (mt_cache.ibt_mask_at == 0) {
+    const u64 one = mt_cache.fast_loop ? 1 : 0;
+    u32 n = 0;
+
+    emit_fs_load(&l->e, MT_RCX, SLOT(1));
+    s[n++] = (PcStep){9, PC_TGT_RESTORE};
+    emit_bytes(&l->e, "\x48\x89\x4c\x24\xf8", 5);
+    s[n++] = (PcStep){5, PC_TGT_RESTORE};
+    if (low_address(ret)) {
+        emit_bytes(&l->e, "\x48\x8d\x89", 3);
+        emit_u32(&l->e, (u32)(one - ret));
+        s[n++] = (PcStep){7, PC_TGT_SWAPPED};
+    } else {
+        emit_fs_store(&l->e, MT_RDX, SLOT(2));
+        s[n++] = (PcStep){9, PC_TGT_SWAPPED};
+        emit_mov_imm64(&l->e, MT_RDX, one - ret);
+        s[n++] = (PcStep){10, PC_TGT_RDX};
+        emit_bytes(&l->e, "\x48\x8d\x0c\x11", 4); /* lea (%rcx,%rdx), %rcx */
+        s[n++] = (PcStep){4, PC_TGT_RDX};
+        emit_fs_load(&l->e, MT_RDX, SLOT(2));
+        s[n++] = (PcStep){9, PC_TGT_RDX};
+    }
+    if (mt_cache.fast_loop) {
+        emit_bytes(&l->e, "\xe2\x03\x0f\x1f\x84", 5);
+        s[n++] = (PcStep){2, PC_TGT_SWAPPED};
+        s[n++] = (PcStep){3, PC_TGT_SWAPPED};
+    } else {
+        emit_bytes(&l->e, "\xe3\x05", 2);
+        s[n++] = (PcStep){2, PC_TGT_SWAPPED};
+    }
+    emit_jmp(&l->e, mt_cache.glue_ret_other);
+    s[n++] = (PcStep){5, PC_TGT_SWAPPED};
+    emit_bytes(&l->e, "\x48\x89\xf9", 3);
+    s[n++] = (PcStep){3, PC_TGT_SWAPPED};
+    emit_fs_load(&l->e, MT_RDI, SLOT(0));
+    s[n++] = (PcStep){9, PC_TGT_SWAPPED};
+    return n;
+}
+
+GuestAddr lower_return_pc(CacheOff point)
+{
+    const u64 one = mt_cache.fast_loop ? 1 : 0;
+    const u8 *p = cache_write_ptr(point);
+    u64 far;
+    u32 near;
+
+    if (p[14] == 0x48) { /* the lea */
+        memcpy(&near, p + 17, 4);
+        return (u32)(one - near);
+    }
+    memcpy(&far, p + 25, 8);
+    return one - far;
+}
+
+/* mov %rax, (%rsp); mov slot[3], %rax      LIVE: the return address in rax, the guest's rax in slot[3] */
+CacheOff lower_call_entry(Emit *e, u64 body)
+{
+    CacheOff entry = (CacheOff)(e->x - mt_cache.exec);
+
+    emit_bytes(e, "\x48\x89\x04\x24", 4);
+    emit_fs_load(e, MT_RAX, SLOT(3));
+    if (body != 0) {
+        emit_jmp(e, body);
+    }
+    return entry;
+}
+
+/* mov $imm, %rax; its length. */
+static u32 emit_mov_imm(Emit *e, u32 reg, u64 imm)
+{
+    if (!low_address(imm) || reg >= 8) {
+        emit_mov_imm64(e, reg, imm);
+        return 10;
+    }
+    emit_u8(e, (u8)(0xb8 | reg));
+    emit_u32(e, (u32)imm);
+    return 5;
+}
+
+/* What callees mostly overwrite before they read it is rax.
+ * mov %rax, slot[3]; mov $ret, %rax; call stub | target's entry for calls; return point */
+static void lower_direct_call(Lower *l, const Insn *in)
+{
+    LowerEdge *d = add_edge(l, EDGE_CALL, in->target);
+    GuestAddr ret = in->pc + in->len;
+    PcStep s[16];
+    u32 n = 0;
+    u64 stub;
+
+    align_patch(l, low_address(ret) ? 15 : 20);
+    emit_fs_store(&l->e, MT_RAX, SLOT(3));
+    s[n++] = (PcStep){9, PC_SAME};
+    s[n++] = (PcStep){(u8)emit_mov_imm(&l->e, MT_RAX, ret), PC_SAME};
+    stub = link_stub(l, d);
+    d->patch = here(l) + 1;
+    emit_u8(&l->e, 0xe8);
+    emit_u32(&l->e, (u32)(stub - (l->e.x + 4)));
+    s[n++] = (PcStep){5, PC_SPILL | MT_RAX << 4};
+    n += emit_return_point(l, ret, s + n);
+    pcmap_steps(&l->map, in->len, s, n, 0);
+}
+
+/* The target is in rcx: call fix; return point          s: the steps before, n of them */
+static void emit_indirect_call(Lower *l, const Insn *in, PcStep *s, u32 n)
+{
+    LowerFix *f = &l->fixes[l->nfixes++];
+    LowerEdge *r;
+
+    MT_ASSERT(l->nfixes <= MT_MAX_FIXES);
+    *f = (LowerFix){here(l) + 1, in->pc + in->len};
+    emit_u8(&l->e, 0xe8);
+    emit_u32(&l->e, 0);
+    s[n++] = (PcStep){5, PC_SPILL_RCX};
+    r = add_edge(l, EDGE_RETURN, f->ret);
+    r->stub = here(l);
+    n += emit_return_point(l, f->ret, s + n);
+    pcmap_steps(&l->map, in->len, s, n, 0);
+}
+
+static bool over_return_stack(const Lower *l)
+{
+    return l->return_stack && l->exit_key == 0;
+}
+
+/* The index of rcx in the first table, to rcx: movzx %cx, %ecx or pext mask, %rcx, %rcx. Its length. */
+static u32 emit_ib_index(Emit *e, u32 mask_at)
+{
+    if (mask_at == 0) {
         emit_bytes(e, "\x0f\xb7\xc9", 3);
         return 3;
     }
     emit_bytes(e, "\xc4\xe2\xf2\xf5\x0c\x25", 6);
-    emit_u32(e, mt_cache.ibt_mask_at);
+    emit_u32(e, mask_at);
     return 10;
 }
 
@@ -486,14 +605,42 @@ static u32 emit_ib_jump(Lower *l, PcStep *steps)
         steps[1] = (PcStep){5, PC_TGT_SLOT};
         return 2;
     }
-    steps[1] = (PcStep){(u8)emit_ib_index(&l->e), PC_TGT_SLOT};
+    steps[1] = (PcStep){(u8)emit_ib_index(&l->e, mt_cache.ibt_mask_at), PC_TGT_SLOT};
     emit_bytes(&l->e, "\xff\x24\xcd", 3);
     emit_u32(&l->e, (u32)mt_cache.exec);
     steps[2] = (PcStep){7, PC_TGT_SLOT};
     return 3;
 }
 
-/* The near return. */
+/* The near return over the host's return stack: what is popped is the return point's address, if there
+ * is one, which is where the host's call predicts it to go.
+ *     mov %rdi, slot[0]; mov %rcx, %rdi; mov (%rsp), %rcx; mov %rcx, slot[1]; (index to %rcx);
+ *     mov table(, %rcx, 4), %ecx; mov %rcx, (%rsp); ret */
+static void lower_stack_ret(Lower *l, const Insn *in)
+{
+    PcStep s[8];
+    u32 n = 0;
+
+    emit_fs_store(&l->e, MT_RDI, SLOT(0));
+    s[n++] = (PcStep){9, PC_SAME};
+    emit_bytes(&l->e, "\x48\x89\xcf", 3);
+    s[n++] = (PcStep){3, PC_SAME};
+    emit_bytes(&l->e, "\x48\x8b\x0c\x24", 4);
+    s[n++] = (PcStep){4, PC_SWAPPED};
+    emit_fs_store(&l->e, MT_RCX, SLOT(1));
+    s[n++] = (PcStep){9, PC_SWAPPED};
+    s[n++] = (PcStep){(u8)emit_ib_index(&l->e, mt_cache.ret_mask_at), PC_SWAPPED};
+    emit_bytes(&l->e, "\x8b\x0c\x8d", 3);
+    emit_u32(&l->e, (u32)(u64)mt_cache.ret);
+    s[n++] = (PcStep){7, PC_SWAPPED};
+    emit_bytes(&l->e, "\x48\x89\x0c\x24", 4);
+    s[n++] = (PcStep){4, PC_RET}; /* the word need not be writable */
+    emit_u8(&l->e, 0xc3);
+    s[n++] = (PcStep){1, PC_RET};
+    pcmap_steps(&l->map, in->len, s, n, 0);
+}
+
+/* The near return without it. */
 static void lower_ret(Lower *l, const Insn *in)
 {
     PcStep s[8];
@@ -559,12 +706,16 @@ static u32 emit_load_target(Lower *l, const Insn *in, PcStep *steps)
 
 static void lower_indirect(Lower *l, const Insn *in)
 {
-    PcStep s[8];
+    PcStep s[16];
     u32 n = 0;
 
     emit_fs_store(&l->e, MT_RCX, SLOT(0));
     s[n++] = (PcStep){9, PC_SAME};
     n += emit_load_target(l, in, s + n);
+    if (in->cls == INSN_CALL_IND && over_return_stack(l)) {
+        emit_indirect_call(l, in, s, n);
+        return;
+    }
     if (in->cls == INSN_CALL_IND) {
         u32 k = emit_push_address(l, in->pc + in->len);
 
@@ -572,6 +723,83 @@ static void lower_indirect(Lower *l, const Insn *in)
     }
     n += emit_ib_jump(l, s + n);
     pcmap_steps(&l->map, in->len, s, n, 0);
+}
+
+bool lower_goes_on(const Lower *l, const Insn *in)
+{
+    return (in->cls == INSN_CALL || in->cls == INSN_CALL_IND) && over_return_stack(l);
+}
+
+static void lower_call(Lower *l, const Insn *in)
+{
+    if (!over_return_stack(l)) {
+        lower_plain_call(l, in);
+    } else {
+        lower_direct_call(l, in);
+    }
+}
+
+/* movq $ret, (%rsp)
+ * or mov %rcx, slot[1]; mov $ret, %rcx; mov %rcx, (%rsp); mov slot[1], %rcx
+ * LIVE: the return point's address at (%rsp), the target in rcx */
+static u32 emit_fix(Lower *l, GuestAddr ret, PcStep *s)
+{
+    if (low_address(ret)) {
+        emit_bytes(&l->e, "\x48\xc7\x04\x24", 4);
+        emit_u32(&l->e, (u32)ret);
+        s[0] = (PcStep){8, PC_CALL_FIX};
+        return 1;
+    }
+    emit_fs_store(&l->e, MT_RCX, SLOT(1));
+    s[0] = (PcStep){9, PC_CALL_FIX};
+    emit_mov_imm64(&l->e, MT_RCX, ret);
+    s[1] = (PcStep){10, PC_CALL_FIX};
+    emit_bytes(&l->e, "\x48\x89\x0c\x24", 4);
+    s[2] = (PcStep){4, PC_CALL_FIX_SLOT};
+    emit_fs_load(&l->e, MT_RCX, SLOT(1));
+    s[3] = (PcStep){9, PC_TGT_SLOT};
+    return 4;
+}
+
+/* Where the host call of emit_indirect_call() leads: puts the return address right and goes on to the
+ * target. */
+static void emit_call_fix(Lower *l, const LowerFix *f)
+{
+    i32 rel = (i32)(here(l) - (f->rel + 4));
+    PcStep s[8];
+    u32 n;
+
+    memcpy(cache_write_ptr(f->rel), &rel, 4);
+    pcmap_again(&l->map, f->ret);
+    n = emit_fix(l, f->ret, s);
+    n += emit_ib_jump(l, s + n);
+    pcmap_steps(&l->map, 0, s, n, 0);
+}
+
+static void emit_fixes(Lower *l)
+{
+    l->exit_key = 0; /* fixes are made for calls with no other */
+    for (u32 i = 0; i < l->nfixes; i++) {
+        emit_call_fix(l, &l->fixes[i]);
+    }
+}
+
+void lower_finish(Lower *l)
+{
+    emit_fixes(l);
+    l->end = here(l);
+    for (u32 i = 0; i < l->nedges; i++) {
+        LowerEdge *d = &l->edges[i];
+        u32 rel;
+
+        if (d->patch != 0 && d->stub == 0) {
+            write_stub(d, here(l));
+            rel = d->stub - (d->patch + 4);
+            memcpy(cache_write_ptr(d->patch), &rel, 4);
+            l->e.w += MT_STUB_BYTES;
+            l->e.x += MT_STUB_BYTES;
+        }
+    }
 }
 
 /* Guest address below 2 GiB, where loop is cheap (a branch that is not taken costs nothing):
@@ -590,6 +818,9 @@ CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
 
     if (mt_cache.fast_loop) {
         emit_jmp(e, mt_cache.glue_ib_miss);
+    }
+    while ((e->x & 7) != 0) { /* the guest may have alignment checked */
+        emit_u8(e, 0xcc);
     }
     emit_u64(e, pc);
     entry = (CacheOff)(e->x - mt_cache.exec);
@@ -648,20 +879,22 @@ static void lower_quantum(Lower *l)
         0);
 }
 
-void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum)
+void lower_begin(Lower *l, GuestAddr pc, LowerEntry entry, bool quantum)
 {
     l->pc = pc;
     l->start = l->space.hot;
     l->e.w = cache_write_ptr(l->start);
     l->e.x = cache_exec_addr(l->start);
-    l->nedges = 0;
+    l->nedges = l->nfixes = 0;
     l->map.len = 0;
     l->full = false;
-    l->gs_is_tools = false;
+    l->gs_is_tools = l->return_stack = false;
     l->key = l->exit_key = 0;
-    l->ind = 0;
-    if (inline_ind) {
+    l->ind = l->call = 0;
+    if (entry == ENTRY_IND) {
         l->ind = lower_ind_entry(&l->e, pc, 0);
+    } else if (entry == ENTRY_CALL) {
+        l->call = lower_call_entry(&l->e, 0);
     }
     l->host = here(l);
     if (quantum) {
@@ -675,6 +908,8 @@ void lower_insn(Lower *l, const Insn *in)
     case INSN_JCC: emit_link_jcc(l, in->len, in->cc, in->target); break;
     case INSN_JRCXZ: lower_jrcxz(l, in); break;
     case INSN_INVALID: lower_invalid(l, in); break;
+    case INSN_CALL: lower_call(l, in); break;
+    case INSN_CALL_IND: lower_indirect(l, in); break;
     default: lower_plain(l, in);
     }
 }
@@ -710,11 +945,20 @@ void lower_end_insn(Lower *l, const Insn *in)
     switch (in->cls) {
     case INSN_JMP: emit_link_jmp(l, in->len, in->target); break;
     case INSN_CALL: lower_call(l, in); break;
-    case INSN_RET: lower_ret(l, in); break;
+    case INSN_RET:
+        if (over_return_stack(l) && in->ret_pop == 0) {
+            lower_stack_ret(l, in);
+        } else {
+            lower_ret(l, in);
+        }
+        break;
     case INSN_JMP_IND:
     case INSN_CALL_IND: lower_indirect(l, in); break;
     case INSN_SYSCALL: lower_end_exit(l, in, EDGE_SYSCALL, in->pc + in->len); break;
     default: lower_end_exit(l, in, EDGE_EMULATE, in->pc);
+    }
+    if (lower_goes_on(l, in)) {
+        lower_end_at(l, in->pc + in->len);
     }
 }
 

@@ -19,6 +19,21 @@ typedef struct LowerEdge {
     u8 kind;
 } LowerEdge;
 
+/* Entries of a block beside the one for direct jumps. */
+typedef enum LowerEntry {
+    ENTRY_NONE,
+    ENTRY_IND,  /* for indirect branches */
+    ENTRY_CALL, /* for host calls */
+} LowerEntry;
+
+/* An indirect call: its return address is put right by code at the end of the block. */
+typedef struct LowerFix {
+    CacheOff rel; /* the rel32 field of the host call */
+    GuestAddr ret;
+} LowerFix;
+
+#define MT_MAX_FIXES 8
+
 /* A translation in the making. */
 typedef struct Lower {
     CodeSpace space;
@@ -28,16 +43,20 @@ typedef struct Lower {
     CacheOff host;  /* entry for direct jumps */
     CacheOff ind;   /* 0: none inline */
     CacheOff end;   /* lower_finish(): of the code, without stubs */
+    CacheOff call;  /* 0: none inline */
     u32 nedges;
     LowerEdge edges[MT_MAX_EDGES];
+    u32 nfixes;
+    LowerFix fixes[MT_MAX_FIXES];
     PcMap map;
-    u32 key;          /* the block's version */
-    u32 exit_key;     /* the next exit's target's version; 0 after lower_begin() */
-    bool gs_is_tools; /* FS-relative accesses can't go through GS */
-    bool full;        /* the code space is used up: end the block */
+    u32 key;           /* the block's version */
+    u32 exit_key;      /* the next exit's target's version; 0 after lower_begin() */
+    bool gs_is_tools;  /* FS-relative accesses can't go through GS */
+    bool return_stack; /* calls and returns may go over the processor's return stack */
+    bool full;         /* the code space is used up: end the block */
 } Lower;
 
-void lower_begin(Lower *l, GuestAddr pc, bool inline_ind, bool quantum);
+void lower_begin(Lower *l, GuestAddr pc, LowerEntry entry, bool quantum);
 
 /* Room for one more instruction with its exits? */
 bool lower_room(const Lower *l);
@@ -45,7 +64,11 @@ bool lower_room(const Lower *l);
 /* Can an FS-relative access be lowered where gs_is_tools? */
 bool lower_fs_inline(const Insn *in);
 
-/* One instruction that does not end the block (INSN_PLAIN, INSN_INVALID, INSN_JCC, INSN_JRCXZ). */
+/* Does the block go on behind this call, where the call returns to? */
+bool lower_goes_on(const Lower *l, const Insn *in);
+
+/* One instruction that does not end the block (INSN_PLAIN, INSN_INVALID, INSN_JCC, INSN_JRCXZ, and calls
+ * if lower_goes_on()). */
 void lower_insn(Lower *l, const Insn *in);
 /* The block goes on at `to` behind a direct jump at the end of `in` (JMP: nothing is emitted). */
 void lower_follow(Lower *l, const Insn *in, GuestAddr to);
@@ -70,5 +93,17 @@ void lower_check_bytes(Lower *l, const u8 *bytes, u32 n);
  * well. Returns where the code begins. */
 #define MT_IND_BYTES 96
 CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body);
+
+/* Writes an entry for host calls: replaces the return point's address on the stack by the guest's
+ * return address, which is in rax, and reloads rax from slot[3]. At most MT_CALL_ENTRY_BYTES. Returns where it
+ * begins. */
+#define MT_CALL_ENTRY_BYTES 18
+CacheOff lower_call_entry(Emit *e, u64 body);
+/* Offsets in it at which the word at the stack pointer, and rax, have been put right. */
+#define MT_CALL_STORED 4
+#define MT_CALL_RELOADED 13
+
+/* The guest address that a return point is for. */
+GuestAddr lower_return_pc(CacheOff point);
 
 #endif

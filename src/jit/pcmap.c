@@ -8,6 +8,7 @@
 #define GOTO_ABS 0xfe
 #define SPILLS 0xfd
 #define SPILLS_FLAGS 0xfc
+#define AGAIN 0xfb
 
 void pcmap_plain(PcMap *m, u32 glen, u32 hlen)
 {
@@ -48,6 +49,14 @@ void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to)
         memcpy(m->bytes + m->len, &to, 8);
         m->len += 8;
     }
+}
+
+void pcmap_again(PcMap *m, GuestAddr to)
+{
+    m->bytes[m->len++] = 0;
+    m->bytes[m->len++] = AGAIN;
+    memcpy(m->bytes + m->len, &to, 8);
+    m->len += 8;
 }
 
 void pcmap_spills(PcMap *m, u32 hlen, u32 mask, bool flags)
@@ -134,8 +143,9 @@ bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out)
             pc += (u64)(i64)(i32)load(rec + 2, 4);
             at += 6;
             continue;
-        } else if (rec[1] == GOTO_ABS) {
+        } else if (rec[1] == GOTO_ABS || rec[1] == AGAIN) {
             pc = load(rec + 2, 8);
+            index -= rec[1] == AGAIN;
             at += 10;
             continue;
         } else if (rec[1] == SPILLS || rec[1] == SPILLS_FLAGS) {

@@ -8,6 +8,7 @@
  *                                    behind the steps 8 bytes of target if any kind is PC_BRANCH
  *   0, 0xff, i32                     the guest goes on at pc + i32 (a jump that was followed)
  *   0, 0xfe, u64                     the guest goes on at this address
+ *   0, 0xfb, u64                     the same; the instruction there has had its record before
  *   0, 0xfd, u16 hlen, u16 mask      hlen bytes of a tool's code before the next instruction, all along
  *                                    which the registers of the mask are in mt_cpu.spill, in
  *                                    ascending order
@@ -18,15 +19,25 @@
 #include "base/base.h"
 
 typedef enum PcKind {
-    PC_SAME,         /* before the instruction, all exact */
-    PC_SPILL,        /* same, but register reg is in slot[3] */
-    PC_NEXT,         /* behind the instruction, all exact */
-    PC_NEXT_SPILL,   /* behind it, register reg is in slot[3] */
-    PC_TGT_RCX,      /* a branch has been done; its target is in rcx, the guest's rcx in slot[0] */
-    PC_TGT_SLOT,     /* same, the target is in slot[1] */
-    PC_BRANCH,       /* a branch to the record's target has been done, all exact */
-    PC_SPILL_RCX,    /* before the instruction, rcx is in slot[0] */
-    PC_SPILLS,       /* before the instruction, the registers of .mask are in spill[] */
+    PC_SAME,       /* before the instruction, all exact */
+    PC_SPILL,      /* same, but register reg is in slot[3] */
+    PC_NEXT,       /* behind the instruction, all exact */
+    PC_NEXT_SPILL, /* behind it, register reg is in slot[3] */
+    PC_TGT_RCX,    /* a branch has been done; its target is in rcx, the guest's rcx in slot[0] */
+    PC_TGT_SLOT,   /* same, the target is in slot[1] */
+    PC_BRANCH,     /* a branch to the record's target has been done, all exact */
+    PC_SPILL_RCX,  /* before the instruction, rcx is in slot[0] */
+    /* Calls and returns over the host's return stack (CHAINING.md): */
+    PC_SWAPPED,     /* before the instruction; rcx is in rdi, rdi in slot[0] */
+    PC_TGT_SWAPPED, /* the same, but a branch has been done; its target is in slot[1] */
+    PC_TGT_RESTORE, /* as PC_TGT_SWAPPED; the word below rsp is to be the target */
+    PC_TGT_RDX,     /* as PC_TGT_SWAPPED; rdx is in slot[2] */
+    PC_RET,         /* as PC_TGT_RESTORE, but rsp is still to go up by 8 */
+    PC_CALL_FIX, /* a call to rcx has been done, but for the word at rsp, which is to be the record's pc;
+                       rcx is in slot[0] */
+    PC_CALL_FIX_SLOT, /* the same, the target is in slot[1] */
+    /* Not in steps: */
+    PC_SPILLS = 16,  /* before the instruction, the registers of .mask are in spill[] */
     PC_SPILLS_FLAGS, /* same, and the flags are in spill_flags */
 } PcKind;
 
@@ -46,6 +57,8 @@ void pcmap_plain(PcMap *m, u32 glen, u32 hlen);
 /* n <= 16; target: for PC_BRANCH steps. */
 void pcmap_steps(PcMap *m, u32 glen, const PcStep *steps, u32 n, GuestAddr target);
 void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to);
+/* What follows belongs to the instruction at `to`, which has had its record: the last one that is counted. */
+void pcmap_again(PcMap *m, GuestAddr to);
 void pcmap_spills(PcMap *m, u32 hlen, u32 mask, bool flags);
 static inline bool pcmap_room(const PcMap *m)
 {

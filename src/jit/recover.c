@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * recover.c -- guest state from a host signal frame (D4).
- * Signals: runs in the host handler only. General registers only; takes no lock. */
+ * Signals: runs in the host handler, but for recover_fix_stack(). General registers only; takes no
+ *          lock. */
 #include "jit/recover.h"
 
+#include "base/safe.h"
 #include "base/valgrind_annot.h"
 #include "guest/cpu.h"
 #include "jit/block.h"
@@ -11,7 +13,9 @@
 #include "jit/cpu_offsets.h"
 #include "jit/entry.h"
 #include "jit/instr.h"
+#include "jit/lower.h"
 #include "jit/pcmap.h"
+#include "jit/smc.h"
 #include "sys/sys.h"
 
 _Static_assert(offsetof(CpuState, gpr) == CPU_GPR, "cpu_offsets.h");
@@ -47,7 +51,7 @@ HostWhere recover_where(u64 host_pc)
         (pc >= (u64)sys_window32_begin && pc <= (u64)sys_window32_insn)) {
         return WHERE_SYSCALL;
     }
-    if (pc >= (u64)ib_probe_begin && pc < (u64)ib_probe_end) {
+    if (pc >= (u64)ib_ret_miss && pc < (u64)ib_probe_end) {
         return WHERE_CACHE;
     }
     if (!cache_contains(pc)) {
@@ -84,7 +88,35 @@ static u64 saved_flags(u64 flags)
 static bool is_behind(const PcState *s)
 {
     return s->kind == PC_NEXT || s->kind == PC_NEXT_SPILL || s->kind == PC_TGT_RCX ||
-           s->kind == PC_TGT_SLOT || s->kind == PC_BRANCH;
+           s->kind == PC_TGT_SLOT || s->kind == PC_BRANCH || s->kind == PC_TGT_RESTORE ||
+           s->kind == PC_TGT_RDX || s->kind == PC_TGT_SWAPPED || s->kind == PC_RET ||
+           s->kind == PC_CALL_FIX || s->kind == PC_CALL_FIX_SLOT;
+}
+
+static void apply_branch_done(void)
+{
+    mt_cpu.rip = mt_cpu.slot[1];
+    mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
+}
+
+/* The word at rsp is to be the return address. */
+static void apply_pushed(GuestAddr ret)
+{
+    mt_cpu.slot[6] = ret;
+    mt_cpu.fix = MT_FIX_CALL;
+}
+
+static void apply_swapped(void)
+{
+    mt_cpu.gpr[MT_RCX] = mt_cpu.gpr[MT_RDI];
+    mt_cpu.gpr[MT_RDI] = mt_cpu.slot[0];
+}
+
+static void apply_return_done(u32 fix)
+{
+    apply_swapped();
+    mt_cpu.rip = mt_cpu.slot[1];
+    mt_cpu.fix = fix;
 }
 
 static void apply_state(const PcState *s)
@@ -97,14 +129,33 @@ static void apply_state(const PcState *s)
         mt_cpu.rip = mt_cpu.gpr[MT_RCX];
         mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
         break;
-    case PC_TGT_SLOT:
-        mt_cpu.rip = mt_cpu.slot[1];
-        mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
-        break;
+    case PC_TGT_SLOT: apply_branch_done(); break;
     case PC_SPILL_RCX: mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0]; break;
     case PC_SPILLS_FLAGS: mt_cpu.rflags = saved_flags(mt_cpu.rflags); /* fall through */
     case PC_SPILLS: apply_spills(s->mask); break;
+    case PC_SWAPPED: apply_swapped(); break;
+    case PC_TGT_RDX: mt_cpu.gpr[MT_RDX] = mt_cpu.slot[2]; /* fall through */
+    case PC_TGT_SWAPPED: apply_return_done(0); break;
+    case PC_RET: mt_cpu.gpr[MT_RSP] += 8; /* fall through */
+    case PC_TGT_RESTORE: apply_return_done(MT_FIX_RET); break;
+    case PC_CALL_FIX: mt_cpu.slot[1] = mt_cpu.gpr[MT_RCX]; /* fall through */
+    case PC_CALL_FIX_SLOT:
+        apply_branch_done();
+        apply_pushed(s->pc);
+        break;
     default: break;
+    }
+}
+
+/* In an entry for calls: the call is done, but for the word at the stack pointer. */
+static void apply_call_entry(const Block *b, u32 at)
+{
+    mt_cpu.rip = b->pc;
+    if (at < MT_CALL_STORED) {
+        apply_pushed(mt_cpu.gpr[MT_RAX]);
+    }
+    if (at < MT_CALL_RELOADED) {
+        mt_cpu.gpr[MT_RAX] = mt_cpu.slot[3];
     }
 }
 
@@ -145,6 +196,16 @@ static void apply_ib_probe(u64 pc)
     }
 }
 
+/* A return that found no return point, or another one, on its way to the second look-up. */
+static void apply_ret_miss(u64 pc)
+{
+    if (pc < (u64)ib_ret_unswapped) {
+        apply_return_done(pc < (u64)ib_ret_other ? MT_FIX_RET : 0);
+    } else {
+        mt_cpu.rip = mt_cpu.slot[1];
+    }
+}
+
 static void resume_at(ucontext_t *uc, const char *label)
 {
     uc->uc_mcontext.gregs[REG_RIP] = (greg_t)label;
@@ -163,8 +224,14 @@ void recover_leave_cache(ucontext_t *uc)
     annot_after(&b->node); /* pairs with blockmap_add(): code that runs has been published */
     copy_registers(uc->uc_mcontext.gregs);
     mt_cpu.key = 0;
-    if (!cache_contains(pc)) {
+    mt_cpu.fix = 0;
+    if (pc >= (u64)ib_ret_miss && pc < (u64)ib_probe_begin) {
+        apply_ret_miss(pc);
+    } else if (!cache_contains(pc)) {
         apply_ib_probe(pc);
+    } else if (b->call != 0 && off - b->call < MT_CALL_ENTRY_BYTES &&
+               (kind == CHUNK_THUNKS || off < block_host(b))) {
+        apply_call_entry(b, off - b->call);
     } else if (kind == CHUNK_THUNKS) {
         apply_ind_entry(b, off - b->ind);
     } else if (off < block_host(b)) {
@@ -285,6 +352,31 @@ bool recover_tool_fault(ucontext_t *uc)
         return true;
     }
     return false;
+}
+
+bool recover_is_done(void)
+{
+    return mt_cpu.fix == MT_FIX_RET;
+}
+
+void recover_unlinked_call(void)
+{
+    apply_pushed(mt_cpu.gpr[MT_RAX]);
+    mt_cpu.gpr[MT_RAX] = mt_cpu.slot[3];
+    recover_fix_stack();
+}
+
+void recover_fix_stack(void)
+{
+    u64 sp = mt_cpu.gpr[MT_RSP];
+
+    if (mt_cpu.fix == MT_FIX_RET) {
+        /* It may be read-only: then it has not been changed. */
+        (void)safe_write(sp - 8, &mt_cpu.rip, sizeof(u64));
+    } else {
+        (void)smc_safe_write(sp, &mt_cpu.slot[6], sizeof(u64));
+    }
+    mt_cpu.fix = 0;
 }
 
 void recover_abort(ucontext_t *uc)

@@ -468,7 +468,10 @@ static void free_block(Block *b)
     if (b->cold != 0) {
         cache_release(b->cold);
     }
-    if (b->ind != 0 && b->entry_size == 0) {
+    if (b->call != 0 && !block_has(b, b->call)) {
+        cache_release(b->call);
+    }
+    if (b->ind != 0 && !block_has(b, b->ind)) {
         cache_release(b->ind);
     }
     block_free(b);

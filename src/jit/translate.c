@@ -39,8 +39,9 @@ typedef struct Plan {
     u32 npages;
     PageWatch pages[MT_BLOCK_PAGES];
     bool checked, self;
-    bool replaced; /* a function that the tool does: no instructions */
-    bool ended;    /* the last instruction ends the block */
+    bool calls_go_on; /* the plan goes on behind calls */
+    bool replaced;    /* a function that the tool does: no instructions */
+    bool ended;       /* the last instruction ends the block */
     bool fault;
     GuestAddr fault_addr;
     GuestAddr next;             /* where the block goes on if it is not ended */
@@ -126,9 +127,11 @@ static bool plan_fetch(Plan *p, GuestAddr pc, Insn *in)
     return true;
 }
 
-static bool ends_block(const Insn *in)
+static bool ends_block(const Plan *p, const Insn *in)
 {
     switch (in->cls) {
+    case INSN_CALL:
+    case INSN_CALL_IND: return !p->calls_go_on || p->checked;
     case INSN_PLAIN:
     case INSN_JCC:
     case INSN_JRCXZ: return false;
@@ -141,6 +144,16 @@ static bool is_replaced(GuestAddr pc)
     return MT_UNLIKELY(mt_replacing) && replace_find(pc, NULL);
 }
 
+static bool has_insn(const Plan *p, GuestAddr pc)
+{
+    for (u32 i = 0; i < p->n; i++) {
+        if (p->insns[i].pc == pc) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* May the block go on at the target of a direct jump? */
 static bool may_follow(const Plan *p, GuestAddr target)
 {
@@ -148,12 +161,7 @@ static bool may_follow(const Plan *p, GuestAddr target)
         blockmap_find(target, p->key)) {
         return false;
     }
-    for (u32 i = 0; i < p->n; i++) {
-        if (p->insns[i].pc == target) {
-            return false;
-        }
-    }
-    return true;
+    return !has_insn(p, target);
 }
 
 static u32 plan_limit(const Plan *p)
@@ -176,7 +184,7 @@ static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
         return true;
     }
     /* Behind a branch another block may begin that exists already. */
-    return in->cls == INSN_JCC &&
+    return in->cls != INSN_PLAIN &&
            (p->branches > mt_opts.max_branches || blockmap_find(next, p->key));
 }
 
@@ -199,6 +207,37 @@ static bool is_trap(const Insn *in)
 static bool behind_trap(const Plan *p)
 {
     return p->n > 1 && is_trap(&p->insns[p->n - 2]);
+}
+
+static bool is_call(const Insn *in)
+{
+    return in->cls == INSN_CALL || in->cls == INSN_CALL_IND;
+}
+
+/* A call that another block has as well. Returns are predicted to go to the return point behind the host
+ * call that was executed, but only one of several is what the returns' table says; so such a call gets a
+ * block that begins with it, for all. */
+static bool is_shared_call(const Plan *p, const Insn *in)
+{
+    if (!mt_cache.return_stack || !is_call(in) || (p->flags & TR_STEP) ||
+        is_trap(&p->insns[p->n - 1])) {
+        return false;
+    }
+    return has_insn(p, in->pc) || return_point_owner(in->pc + in->len) != NULL;
+}
+
+/* b begins with a call: the block that had it up to now makes way. */
+static void take_over_call(const Plan *p, Block *b)
+{
+    const Insn *in = &p->insns[0];
+
+    if (p->n > 0 && mt_cache.return_stack && is_call(in)) {
+        Block *other = return_point_owner(in->pc + in->len);
+
+        if (other != NULL && other != b) {
+            smc_retire(other);
+        }
+    }
 }
 
 /* Does it need another host GS base? */
@@ -227,6 +266,9 @@ static void plan_make(Plan *p, GuestAddr pc)
         if (!plan_fetch(p, pc, in)) {
             return;
         }
+        if (p->n > 0 && is_shared_call(p, in)) {
+            return;
+        }
         p->followed[p->n++] = 0;
         pc += in->len;
         p->next = pc;
@@ -237,7 +279,7 @@ static void plan_make(Plan *p, GuestAddr pc)
             pc = in->target;
             continue;
         }
-        p->ended = ends_block(in) || needs_gs(p, in);
+        p->ended = ends_block(p, in) || needs_gs(p, in);
         if (p->ended || (in->flags & INSN_F_SEG_GS) || is_popf(in)) {
             return;
         }
@@ -276,7 +318,7 @@ static void lower_last(Lower *l, const Plan *p, const Insn *in)
         lower_end_exit(l, in, EDGE_EMULATE, in->pc);
     } else if (in->cls == INSN_INVALID) {
         lower_insn(l, in);
-    } else if (ends_block(in)) {
+    } else if (ends_block(p, in)) {
         lower_end_insn(l, in);
     } else {
         lower_insn(l, in);
@@ -348,8 +390,12 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
             return false;
         }
     }
-    lower_begin(l, p->pc, (p->flags & TR_WANT_IND) != 0,
+    lower_begin(l, p->pc,
+                p->flags & TR_WANT_IND    ? ENTRY_IND
+                : p->flags & TR_WANT_CALL ? ENTRY_CALL
+                                          : ENTRY_NONE,
                 !mt_opts.parallel && !(p->flags & TR_STEP));
+    l->return_stack = mt_cache.return_stack && !(p->flags & TR_STEP);
     l->key = l->exit_key = p->key;
     l->gs_is_tools = mt_tool_gs && !(p->flags & TR_GS);
     if (p->replaced) {
@@ -391,7 +437,11 @@ static void fill_edges(Block *b, const Lower *l)
         if (b->has_tool) {
             edge_tool(e)->key = d->key;
         }
-        memcpy(cache_write_ptr(d->stub) + 8, &ref, 4);
+        if (d->kind == EDGE_RETURN) {
+            e->in_next = d->stub;
+        } else {
+            memcpy(cache_write_ptr(d->stub) + 8, &ref, 4);
+        }
     }
 }
 
@@ -430,6 +480,7 @@ static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
     b->cold = l->space.cold != l->space.cold_start ? l->space.cold_start : 0;
     b->ninsns = (u8)p->n;
     b->ind = l->ind;
+    b->call = l->call;
     cds_lfht_node_init(&b->node);
     fill_edges(b, l);
     if (sb != NULL) {
@@ -451,16 +502,17 @@ static void count_translation(const Plan *p, const Block *b)
     STAT_ADD(HOST_BYTES, b->host_size + b->nedges * MT_STUB_BYTES);
 }
 
-/* Links exits to translations that are there already. */
+/* Links exits to translations that are there already. Calls to those that have no entry for them yet
+ * wait until they are executed. */
 static void link_exits(Block *b)
 {
     for (u32 i = 0; i < b->nedges; i++) {
         Edge *e = &block_edges(b)[i];
 
-        if (edge_kind(e) == EDGE_DIRECT && mt_opts.chaining) {
+        if (e->patch != 0 && mt_opts.chaining) {
             Block *to = blockmap_find((u64)e->target, edge_key(e));
 
-            if (to != NULL) {
+            if (to != NULL && (edge_kind(e) == EDGE_DIRECT || mt_load_relaxed(&to->call) != 0)) {
                 chain_link(e, to);
             }
         }
@@ -521,6 +573,8 @@ static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
     }
     count_translation(p, b);
     link_exits(b);
+    take_over_call(p, b);
+    return_points_publish(b);
     MT_DEBUG(LOG_JIT, 1, "translated 0x%llx", (unsigned long long)p->pc);
     if (MT_UNLIKELY(mt_debug_level[LOG_JIT] >= 1)) {
         trace_plan(p, b);
@@ -544,6 +598,8 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     p.flags = flags;
     p.n = p.branches = p.npages = 0;
     p.replaced = p.checked = p.self = p.ended = p.fault = false;
+    p.calls_go_on = mt_cache.return_stack && mt_instrument == NULL && key == 0 &&
+                    !(flags & TR_STEP);
     MT_DCHECK(lockorder_is_free());
     plan_make(&p, pc);
     MT_DCHECK(
@@ -569,15 +625,30 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     return publish(&p, &l, sb, out);
 }
 
+static void flush_world(void)
+{
+    STAT_INC(FLUSHES);
+    blockmap_flush_world();
+    smc_flush_world();
+}
+
 void translate_flush(Thread *t)
 {
     u32 generation = mt_cache.generation;
 
     world_stop_empty(t); /* the code that threads stand in goes */
     if (generation == mt_cache.generation) {
-        STAT_INC(FLUSHES);
-        blockmap_flush_world();
-        smc_flush_world();
+        flush_world();
+    }
+    world_resume(t);
+}
+
+void translate_use_return_stack(Thread *t)
+{
+    world_stop(t);
+    if (cache_may_use_return_stack()) {
+        cache_use_return_stack_world();
+        flush_world();
     }
     world_resume(t);
 }

@@ -17,6 +17,7 @@ enum {
     TR_WANT_IND = 1, /* reached by an indirect branch: give it an inline indirect entry (key 0) */
     TR_STEP = 2,     /* one instruction, private: not published, its pages not watched */
     TR_GS = 4,       /* with TR_STEP: the host's GS base is the one that the operand needs */
+    TR_WANT_CALL = 16, /* reached by a direct call: give it an inline entry for calls (key 0) */
     TR_ALONE = 8,    /* with TR_STEP: an indirect branch is left to emulate.c, not followed */
 };
 
@@ -29,5 +30,9 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
 /* Throws all translations away, the world being stopped by this call. INSIDE; the caller's blocks
  * and edges are gone afterwards. */
 void translate_flush(Thread *t);
+
+/* The program has turned out to be large (blockmap_is_large()): flushes, and uses the processor's return
+ * stack from now on. As translate_flush(). */
+void translate_use_return_stack(Thread *t);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/stats.h"
 #include "jit/blockmap.h"
 #include "jit/entry.h"
+#include "jit/recover.h"
 #include "jit/replace.h"
 #include "jit/smc.h"
 #include "sched/world_inl.h"
@@ -207,6 +208,9 @@ u32 fast_run(Thread *t, u64 host_pc)
     cpu_xstate_save();
     if (reason != MT_EXIT_OUTSIDE) {
         world_code_end(t);
+    }
+    if (mt_cpu.fix != 0) {
+        recover_fix_stack();
     }
     return reason;
 }

@@ -13,6 +13,7 @@
 #include "jit/blockmap.h"
 #include "jit/entry.h"
 #include "jit/instr.h"
+#include "jit/recover.h"
 #include "jit/replace.h"
 #include "jit/smc.h"
 #include "jit/translate.h"
@@ -40,7 +41,7 @@ typedef enum Action {
 typedef struct Way {
     Edge *edge; /* to be linked, or NULL */
     u32 generation;
-    bool indirect;
+    bool indirect, call;
 } Way;
 
 #define MT_X86_DB 1
@@ -76,7 +77,11 @@ static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
                 blockmap_grow_world();
                 world_resume(t);
             }
-            s = translate(pc, key, indirect ? TR_WANT_IND : 0, &b, fault);
+            if (MT_UNLIKELY(blockmap_is_large()) && cache_may_use_return_stack()) {
+                way->edge = NULL;
+                translate_use_return_stack(t);
+            }
+            s = translate(pc, key, indirect ? TR_WANT_IND : way->call ? TR_WANT_CALL : 0, &b, fault);
         }
         if (s == TR_OK && indirect && !ibt_publish(b)) {
             s = TR_FULL;
@@ -147,12 +152,16 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
     Edge *e = edge_of((u32)mt_cpu.exit_arg);
 
     STAT_INC(DISPATCHES);
-    *way = (Way){NULL, mt_cache.generation, false};
+    *way = (Way){NULL, mt_cache.generation, false, false};
     switch (reason) {
     case MT_EXIT_DIRECT:
         annot_after(e);
         go_to(e);
         way->edge = e;
+        way->call = edge_kind(e) == EDGE_CALL;
+        if (way->call) {
+            recover_unlinked_call();
+        }
         return true;
     case MT_EXIT_IB_KEY:
         mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
@@ -275,7 +284,7 @@ static Action run_step(Thread *t, GuestAddr *fault)
 {
     GuestAddr from = mt_cpu.rip;
     FlagsUse use = flags_use(from);
-    Way way = {NULL, mt_cache.generation, t->in_syscall};
+    Way way = {NULL, mt_cache.generation, t->in_syscall, false};
     Action act = ACT_NONE;
     u32 reason;
 
@@ -311,7 +320,7 @@ static Action run_step(Thread *t, GuestAddr *fault)
  * *outside. */
 static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
 {
-    Way way = {NULL, mt_cache.generation, t->in_syscall};
+    Way way = {NULL, mt_cache.generation, t->in_syscall, false};
     Action act = ACT_NONE;
     u32 reason;
 

@@ -236,6 +236,9 @@ static void take_guest_fault(Thread *t, int sig, const siginfo_t *host_info, uco
                  (u64)info.si_addr == (u64)g[REG_RIP];
 
     recover_leave_cache(uc);
+    if ((sig == SIGSEGV || sig == SIGBUS) && recover_is_done()) {
+        return;
+    }
     if (at_pc) {
         info.si_addr = (void *)t->cpu->rip;
     }

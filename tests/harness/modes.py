@@ -22,6 +22,8 @@ MODES = {
     "slowcalls": (["--fast-syscalls=no"], 3),
     "decode": (["--decoder=full"], 3),
     "children": (["--trace-children=yes"], 3),
+    "rstack": (["--return-stack=yes"], 2),
+    "rstress": (["--return-stack=yes", "--stress=flush,regs,preempt,world", "--stress-seed={seed}"], 4),
 }
 
 # What mtvg itself prints: ==PID== messages, --PID-- debug output, **PID** user messages.

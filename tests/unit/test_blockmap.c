@@ -42,8 +42,14 @@ static Block *make_block(Sim *s, GuestAddr pc)
     if (!cache_reserve(&l.space, 1024)) {
         return NULL;
     }
-    lower_begin(&l, pc, sim_random(s) % 2 != 0, false);
+    lower_begin(&l, pc, (LowerEntry)(sim_random(s) % 3), false);
+    l.return_stack = true;
     lower_insn(&l, &jcc);
+    if (sim_random(s) % 2 != 0) {
+        Insn call = {.pc = pc + 2, .len = 5, .cls = INSN_CALL, .target = pc_of(sim_random(s))};
+
+        lower_insn(&l, &call);
+    }
     lower_end_at(&l, pc_of(sim_random(s)));
     b = block_alloc(&(BlockShape){.nedges = l.nedges, .pcmap_len = l.map.len});
     if (b == NULL) {
@@ -55,6 +61,7 @@ static Block *make_block(Sim *s, GuestAddr pc)
     b->host_size = (u16)((u32)(l.e.x - mt_cache.exec) - l.start);
     b->cold = l.space.cold_start;
     b->ind = l.ind;
+    b->call = l.call;
     for (u32 i = 0; i < l.nedges; i++) {
         Edge *e = &block_edges(b)[i];
 
@@ -99,6 +106,9 @@ static Block *get_block(Sim *s, GuestAddr pc)
         cache_release(b->cold);
         block_free(b);
     }
+    if (first == b) {
+        return_points_publish(b);
+    }
     return first;
 }
 
@@ -120,7 +130,12 @@ static Block *follow_edge(const Edge *e)
         return NULL;
     }
     to = block_of(cache_find_block(at, &kind));
-    CHECK(kind == CHUNK_BLOCKS && to != block_of(0));
+    CHECK(to != block_of(0));
+    if (edge_kind(e) == EDGE_CALL) {
+        CHECK(to->pc == (u64)e->target && cache_exec_addr(to->call) == at);
+        return to;
+    }
+    CHECK(kind == CHUNK_BLOCKS);
     CHECK(to->pc == (u64)e->target && cache_exec_addr(block_host(to)) == at);
     return to;
 }
@@ -140,6 +155,22 @@ static Block *follow_entry(GuestAddr pc)
     CHECK(cache_exec_addr(__atomic_load_n(&to->ind, __ATOMIC_RELAXED)) == at);
     CHECK(ibt_slot(to->pc) == ibt_slot(pc));
     CHECK(*(u64 *)cache_write_ptr(cache_off(at) - 8) == to->pc);
+    return to;
+}
+
+/* The block that a return to pc leads to; the return point may be for another address, which it checks. */
+static Block *follow_return(GuestAddr pc)
+{
+    u32 at = __atomic_load_n(ret_slot(pc), __ATOMIC_ACQUIRE);
+    ChunkKind kind;
+    Block *to;
+
+    if (at == (u32)mt_cache.glue_ret_miss) {
+        return NULL;
+    }
+    to = block_of(cache_find_block(at, &kind));
+    CHECK(to != block_of(0) && kind == CHUNK_BLOCKS);
+    CHECK(ret_slot(lower_return_pc(cache_off(at))) == ret_slot(pc));
     return to;
 }
 
@@ -170,7 +201,11 @@ static void turn(Sim *s)
             break;
         default: break;
         }
-        to = sim_random(s) % 4 == 0 ? follow_entry(pc_of(sim_random(s))) : follow_edge(e);
+        switch (sim_random(s) % 8) {
+        case 0: to = follow_entry(pc_of(sim_random(s))); break;
+        case 1: to = follow_return(pc_of(sim_random(s)) + 7); break;
+        default: to = follow_edge(e);
+        }
         if (to == NULL) {
             u32 generation = mt_cache.generation;
 
@@ -245,6 +280,8 @@ static void check_all(void)
         }
         to = follow_entry(pc_of(i));
         CHECK(to == NULL || to->dead == 0);
+        to = follow_return(pc_of(i) + 7);
+        CHECK(to == NULL || to->dead == 0);
     }
 }
 
@@ -271,6 +308,7 @@ static void all_at_once(void **state)
     for (u64 i = 0; i < PCS; i++) {
         assert_null(blockmap_find(pc_of(i), 0));
         assert_null(follow_entry(pc_of(i)));
+        assert_null(follow_return(pc_of(i) + 7));
     }
     cache_thread_exit();
     assert_int_equal(cache_used_bytes(), 0);
@@ -364,6 +402,7 @@ static void growth(void **state)
 static int setup(void **state)
 {
     mt_opts.ib_inline = mt_opts.ib_second = mt_opts.map_filter = true;
+    mt_opts.return_stack = RETURN_STACK_YES;
     sim_world((WorldConfig){.parallel = true, .fair = FAIR_TRY, .quantum = 1000});
     smc_init();
     return layout_init(CACHE_BYTES + MT_IBT_BYTES) != 0 || cache_init() != 0 ||

@@ -155,7 +155,7 @@ static void glue_is_no_block(void **state)
     assert_int_equal(cache_find_block(mt_cache.exec, &kind), 0);
     assert_int_equal(kind, CHUNK_FREE);
     assert_false(cache_contains(mt_cache.exec + mt_cache.size));
-    for (u32 i = 0; i <= mt_cache.ibt_mask; i++) {
+    for (u32 i = 0; i <= cache_index(~0ull, mt_cache.ibt_mask); i++) {
         assert_int_equal(mt_cache.ibt[i], mt_cache.glue_ib_miss);
     }
 }

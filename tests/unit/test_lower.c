@@ -143,13 +143,13 @@ static void check_jump(const Lower *l, const Insn *h)
 
 static bool is_jump(const Insn *h)
 {
-    return h->cls == INSN_JMP || h->cls == INSN_JCC || h->cls == INSN_JRCXZ;
+    return h->cls == INSN_JMP || h->cls == INSN_JCC || h->cls == INSN_JRCXZ || h->cls == INSN_CALL;
 }
 
 /* The states that a place may have where the guest's instruction `in` is the only one. */
 static void check_state(const PcState *s, const Insn *in)
 {
-    assert_true(s->kind <= PC_SPILL_RCX);
+    assert_true(s->kind <= PC_CALL_FIX_SLOT);
     if (s->kind == PC_NEXT || s->kind == PC_NEXT_SPILL) {
         assert_true(s->pc == in->pc + in->len);
     } else if (s->kind == PC_BRANCH) {
@@ -190,7 +190,12 @@ static void check_edges(const Lower *l)
         const LowerEdge *d = &l->edges[i];
         Insn h;
 
-        assert_true(d->kind == EDGE_DIRECT ? d->patch != 0 : d->patch == 0);
+        assert_int_equal(d->kind == EDGE_DIRECT || d->kind == EDGE_CALL, d->patch != 0);
+        if (d->kind == EDGE_RETURN) {
+            assert_true(d->stub > l->start && d->stub < code_end(l));
+            assert_true(lower_return_pc(d->stub) == d->target);
+            continue;
+        }
         if (d->patch != 0) { /* L3 */
             i32 rel;
 
@@ -235,7 +240,7 @@ static void check_code(const Lower *l, const Insn *in)
     assert_false(pcmap_find(l->map.bytes, l->map.len, l->pc, end - l->host + 1, &s));
 }
 
-static void lower_one(const u8 *code, u32 n, GuestAddr pc, u32 skew, bool ind, bool quantum)
+static void lower_one(const u8 *code, u32 n, GuestAddr pc, u32 skew, LowerEntry entry, bool quantum)
 {
     static Lower l;
     Insn in;
@@ -250,11 +255,10 @@ static void lower_one(const u8 *code, u32 n, GuestAddr pc, u32 skew, bool ind, b
         assert_true(cache_reserve(&l.space, 3072));
     }
     l.space.hot += skew; /* all alignments */
-    lower_begin(&l, pc, ind, quantum);
+    lower_begin(&l, pc, entry, quantum);
+    l.return_stack = skew % 3 == 0;
     assert_true(lower_room(&l));
-    if (ind) {
-        assert_true(l.host - l.start <= MT_IND_BYTES);
-    }
+    assert_true(l.host - l.start <= (entry == ENTRY_IND ? MT_IND_BYTES : MT_CALL_ENTRY_BYTES));
     before = code_end(&l);
     lower_it(&l, &in);
     assert_true(code_end(&l) - before <= MT_LOWER_MAX);
@@ -275,7 +279,8 @@ static void all_kinds(void **state)
         for (u32 k = 0; k < MT_ARRAY_SIZE(pcs); k++) {
             for (u32 skew = 0; skew < 8; skew++) {
                 mt_opts.exits = (i + k + skew / 4) % 2 ? EXITS_NEAR : EXITS_COLD;
-                lower_one(samples[i].b, samples[i].n, pcs[k], skew, skew & 1, skew & 2);
+                lower_one(samples[i].b, samples[i].n, pcs[k], skew, (LowerEntry)(skew % 3),
+                          skew & 2);
             }
         }
     }
@@ -303,7 +308,7 @@ static void random_bytes(void **state)
 
             memcpy(code, starts[i / 3 % 5], 3);
         }
-        lower_one(code, 15, i & 1 ? PC_LOW : PC_HIGH, i % 8, false, false);
+        lower_one(code, 15, i & 1 ? PC_LOW : PC_HIGH, i % 8, ENTRY_NONE, false);
     }
 }
 
@@ -322,7 +327,7 @@ static void checked_bytes(void **state)
             in.pc = high ? PC_HIGH : PC_LOW;
             cache_flush_world();
             assert_true(cache_reserve(&l.space, 3072));
-            lower_begin(&l, in.pc, true, true);
+            lower_begin(&l, in.pc, ENTRY_IND, true);
             lower_check_bytes(&l, bytes, n);
             assert_true(lower_room(&l));
             lower_it(&l, &in);
@@ -366,20 +371,46 @@ static void ind_entry_layout(void **state)
     }
 }
 
+/* recover.c knows where in an entry for calls the stack and rax have been put right. */
+static void call_entry_layout(void **state)
+{
+    CacheOff at, entry;
+    CodeSpace s;
+    Emit e;
+    Insn h;
+
+    cache_flush_world();
+    assert_true(cache_reserve(&s, 3072));
+    e.w = cache_write_ptr(s.hot);
+    e.x = cache_exec_addr(s.hot);
+    entry = lower_call_entry(&e, mt_cache.exec + MT_IBT_BYTES);
+    assert_int_equal(e.x - cache_exec_addr(entry), MT_CALL_ENTRY_BYTES);
+    at = entry;
+    decode_insn(&h, cache_exec_addr(at), cache_write_ptr(at), 15);
+    assert_true((h.flags & INSN_F_WRITES_MEM) != 0 && h.len == MT_CALL_STORED);
+    at += h.len;
+    decode_insn(&h, cache_exec_addr(at), cache_write_ptr(at), 15);
+    assert_true((h.gprs_written & 1) != 0);
+    at += h.len;
+    assert_int_equal(at - entry, MT_CALL_RELOADED);
+    decode_insn(&h, cache_exec_addr(at), cache_write_ptr(at), 15);
+    assert_int_equal(h.cls, INSN_JMP);
+}
+
 static int setup(void **state)
 {
     decode_init();
     mt_opts.ib_inline = true;
+    mt_opts.return_stack = RETURN_STACK_YES;
     return layout_init(8u << 20) != 0 || cache_init() != 0;
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_kinds),
-        cmocka_unit_test(random_bytes),
-        cmocka_unit_test(checked_bytes),
-        cmocka_unit_test(ind_entry_layout),
+        cmocka_unit_test(all_kinds),         cmocka_unit_test(random_bytes),
+        cmocka_unit_test(checked_bytes),     cmocka_unit_test(ind_entry_layout),
+        cmocka_unit_test(call_entry_layout),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
