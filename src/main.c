@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * main.c -- brings the layers up in their order, loads the guest, and runs it. */
+#include "base/loaderenv.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/stats.h"
@@ -193,6 +194,7 @@ int main(int argc, char **argv)
     Thread *t;
     int code;
 
+    loaderenv_init(argv);
     mt_own_argv = argv;
     options_init(argc, argv);
     mt_assert_guest_pc = guest_pc;

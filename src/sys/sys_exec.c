@@ -10,6 +10,7 @@
  * Signals:    dispositions are the guest's from signal_before_exec() on. The call is made in the window:
  *             a signal that comes before the kernel has begun is the old program's, one that comes
  *             later is pending for the new one. */
+#include "base/loaderenv.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/safe.h"
@@ -77,6 +78,8 @@ typedef struct Scratch {
     i64 pid;
     size_t size;
     char **argv;
+    u64 *env; /* with masked variables: env_size bytes; NULL: the guest's */
+    size_t env_size;
     char *argv0_option; /* ARG_STRLEN_MAX + sizeof(OPT_ARGV0) bytes */
     char fd_option[32];
     char path[PATH_MAX + 64]; /* of the program, as the new mtvg gets it */
@@ -99,6 +102,14 @@ static Scratch *scratch_take(size_t argc)
     return s;
 }
 
+static void scratch_free(Scratch *s)
+{
+    if (s->env != NULL) {
+        munmap(s->env, s->env_size);
+    }
+    munmap(s, s->size);
+}
+
 static void scratch_push(Scratch *first, Scratch *last)
 {
     Scratch *head = atomic_load_explicit(&left_behind, memory_order_relaxed);
@@ -119,7 +130,7 @@ void sys_exec_release(i64 pid)
     while (s) {
         Scratch *next = s->next;
         if (s->pid == pid) {
-            munmap(s, s->size);
+            scratch_free(s);
         } else {
             scratch_push(s, s);
         }
@@ -257,6 +268,52 @@ static i64 build_argv(Scratch *s, const ExecRequest *q, i64 argc, int kept)
     return 0;
 }
 
+/* Is the variable at `at` for the loader? */
+static char mask_of(u64 at)
+{
+    char prefix[MT_LOADERENV_PREFIX] = {0};
+    safe_read_partial(prefix, at, sizeof(prefix) - 1);
+    return loaderenv_mask(prefix);
+}
+
+/* The environment for the new mtvg, if it has variables that the loader would act on. */
+static i64 build_env(Scratch *s, u64 envp)
+{
+    i64 n = count_args(envp), masked = 0;
+    u64 at;
+    for (i64 i = 0; i < n; i++) {
+        masked += safe_read(&at, envp + (u64)i * 8, sizeof(at)) == 0 && mask_of(at) != 0;
+    }
+    if (n < 0 || masked == 0) {
+        return n < 0 ? n : 0;
+    }
+    size_t words = ((size_t)n + 1) * sizeof(u64);
+    s->env_size = words + (size_t)masked * ARG_STRLEN_MAX;
+    s->env = mmap(NULL, s->env_size, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (s->env == MAP_FAILED) {
+        s->env = NULL;
+        return -ENOMEM;
+    }
+    char *copy = (char *)s->env + words, *end = (char *)s->env + s->env_size;
+    for (i64 i = 0; i < n; i++) {
+        if (safe_read(&s->env[i], envp + (u64)i * 8, sizeof(u64))) {
+            return -EFAULT;
+        }
+        char mask = s->env[i] && copy < end ? mask_of(s->env[i]) : 0;
+        if (mask != 0) {
+            i64 len = safe_read_str(copy, s->env[i], ARG_STRLEN_MAX);
+            if (len < 0) {
+                return len == -ENAMETOOLONG ? -E2BIG : len;
+            }
+            copy[0] = mask;
+            s->env[i] = (u64)copy;
+            copy += ARG_STRLEN_MAX;
+        }
+    }
+    return 0;
+}
+
 /* Can the program run under mtvg? If not, the kernel shall say why, or run it (E1). */
 static bool runs_traced(const char *path, bool *is_script)
 {
@@ -302,12 +359,12 @@ static i64 exec_scratch(Thread *t, Scratch *s, const ExecRequest *q)
     if (t->is_vfork_child) {
         scratch_push(s, s);
     }
-    const u64 a[6] = {(u64) "/proc/self/exe", (u64)s->argv, q->envp};
+    const u64 a[6] = {(u64) "/proc/self/exe", (u64)s->argv, s->env ? (u64)s->env : q->envp};
     i64 r = kernel_exec(t, SYS_execve, a);
     if (t->is_vfork_child) {
         sys_exec_release(s->pid);
     } else {
-        munmap(s, s->size);
+        scratch_free(s);
     }
     return r;
 }
@@ -326,12 +383,13 @@ static i64 exec_traced(Thread *t, const ExecRequest *q, const char *path)
     i64 r = plain_path(q, path, s->path, sizeof(s->path), &kept);
     bool traced = r == 0 && is_traced(s, q, path, &kept);
     r = traced ? build_argv(s, q, argc, kept) : 0;
+    r = traced && r == 0 ? build_env(s, q->envp) : r;
     if (traced && r == 0) {
         r = exec_scratch(t, s, q);
         /* The program is there, so it is mtvg that can't be found: another root, no /proc. */
         traced = r != -ENOENT;
     } else {
-        munmap(s, s->size);
+        scratch_free(s);
     }
     if (kept >= 0) {
         close(kept);
