@@ -488,7 +488,9 @@ bool blockmap_is_crowded(void)
 
 bool blockmap_is_large(void)
 {
-    return mt_load_relaxed(&block_count) > MT_LARGE_PROGRAM;
+    u32 n = mt_load_relaxed(&block_count);
+
+    return n >= MT_LARGE_PROGRAM && n % 64 == 0; /* not each time: what is decided then takes a while */
 }
 
 /* liburcu's own resizing starts threads, which the guest would see; so the blocks move to a new table

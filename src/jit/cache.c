@@ -546,7 +546,7 @@ void cache_use_return_stack_world(void)
 bool cache_may_use_return_stack(void)
 {
     return mt_opts.return_stack == RETURN_STACK_AUTO && !mt_cache.return_stack &&
-           can_use_return_stack();
+           mt_opts.parallel && can_use_return_stack();
 }
 
 void cache_flush_world(void)

@@ -31,8 +31,8 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
  * and edges are gone afterwards. */
 void translate_flush(Thread *t);
 
-/* The program has turned out to be large (blockmap_is_large()): flushes, and uses the processor's return
- * stack from now on. As translate_flush(). */
+/* The program has turned out to be large (blockmap_is_large()): if it has run for a while, flushes, and uses
+ * the processor's return stack from now on. As translate_flush(). */
 void translate_use_return_stack(Thread *t);
 
 #endif
