@@ -4,6 +4,7 @@
  *             here, and the kernel moves onto the claim.
  * Locking:    aspace_lock is taken here. */
 #include "guest/aspace_int.h"
+#include "guest/layout.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -228,6 +229,23 @@ static i64 move_somewhere(const MremapCall *c, Piece *pieces)
     return -ENOMEM;
 }
 
+/* With MREMAP_DONTUNMAP alone the new address is a hint. */
+static i64 move_to_hint(const MremapCall *c, Piece *pieces)
+{
+    GuestAddr end = c->new_addr + c->new_len;
+
+    if (c->new_addr < mt_layout.image_lo) {
+        return -EEXIST;
+    }
+    aspace_sync_growth(c->new_addr, end);
+    const MapNode *above = map_first(end);
+    u64 guard = (above->flags & MAP_GROWSDOWN) != 0 ? ASPACE_STACK_GUARD : 0;
+    if (!place_may_be_free(c->new_addr, end) || end + guard > above->start) {
+        return -EEXIST;
+    }
+    return move_to(c, c->new_addr, pieces);
+}
+
 static i64 check(const MremapCall *c, u64 raw_new_len)
 {
     if ((c->flags & ~MREMAP_KNOWN) != 0 ||
@@ -237,7 +255,7 @@ static i64 check(const MremapCall *c, u64 raw_new_len)
         (c->old & ~MT_PAGE_MASK) != 0 || raw_new_len == 0 || c->new_len == 0) {
         return -EINVAL;
     }
-    if ((c->flags & MREMAP_FIXED) != 0) {
+    if ((c->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0) {
         GuestAddr end = c->new_addr + c->new_len;
         if ((c->new_addr & ~MT_PAGE_MASK) != 0 || end <= c->new_addr || end > aspace_task_size ||
             (c->old + c->old_len > c->new_addr && end > c->old)) {
@@ -256,6 +274,12 @@ static i64 remap_or_move(const MremapCall *c, Piece *pieces)
     if (c->old_len != 0 && (c->flags & MREMAP_DONTUNMAP) == 0) {
         i64 r = stay(c);
         if (r != -ENOMEM || (c->flags & MREMAP_MAYMOVE) == 0) {
+            return r;
+        }
+    }
+    if ((c->flags & MREMAP_DONTUNMAP) != 0 && c->new_addr != 0) {
+        i64 r = move_to_hint(c, pieces);
+        if (r != -EEXIST) {
             return r;
         }
     }

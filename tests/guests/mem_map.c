@@ -30,6 +30,26 @@ static int probe(volatile char *p)
     return code;
 }
 
+/* MREMAP_DONTUNMAP: the address is a hint, and what is wrong with it an error all the same. */
+static void keep_old(void)
+{
+    const int keep = MREMAP_DONTUNMAP | MREMAP_MAYMOVE, rw = PROT_READ | PROT_WRITE;
+    char *old = mmap(NULL, 4096, rw, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *hint = mmap(NULL, 64 << 12, rw, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(old != MAP_FAILED && hint != MAP_FAILED);
+    strcpy(old, "kept");
+    CHECK(munmap(hint, 8 << 12) == 0);
+    CHECK(mremap(old, 4096, 4096, keep, hint + 1) == MAP_FAILED && errno == EINVAL);
+    CHECK(mremap(old, 4096, 4096, keep, old) == MAP_FAILED && errno == EINVAL);
+    CHECK(mremap(old, 4096, 4096, keep, hint + (4 << 12)) == hint + (4 << 12));
+    CHECK(strcmp(hint + (4 << 12), "kept") == 0 && *old == 0);
+    char *away = mremap(hint + (4 << 12), 4096, 4096, keep, hint + (16 << 12)); /* in use */
+    CHECK(away != MAP_FAILED && away != hint + (16 << 12) && strcmp(away, "kept") == 0);
+    away = mremap(away, 4096, 4096, keep, NULL);
+    CHECK(away != MAP_FAILED && strcmp(away, "kept") == 0);
+    CHECK(munmap(hint, 64 << 12) == 0 && munmap(old, 4096) == 0);
+}
+
 int main(void)
 {
     const int rw = PROT_READ | PROT_WRITE, anon = MAP_PRIVATE | MAP_ANONYMOUS;
@@ -66,6 +86,7 @@ int main(void)
     CHECK(fixed == p && !strcmp(p, "moved"));
     printf("old place %d\n", probe(bigger));
     char *shared = mmap(NULL, 4096, rw, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    keep_old();
     char *twin = mremap(shared, 0, 4096, MREMAP_MAYMOVE);
     CHECK(twin != MAP_FAILED && twin != shared);
     strcpy(shared, "twin");
