@@ -32,7 +32,7 @@ FULL = [(tool, guest) for tool in ("helgrind", "memcheck") for guest in THREADED
     ("helgrind", "thr_sync"), ("helgrind", "thr_fork"), ("helgrind", "thr_fresh same 16 2"),
     ("helgrind", "thr_fresh own 16 4"), ("helgrind", "sig_storm"),
     ("memcheck", "thr_sync 10"), ("memcheck", "thr_fork 2"), ("memcheck", "sig_storm"),
-    ("drd", "thr_link"), ("drd", "thr_sync 50")]
+    ("drd", "thr_link"), ("drd", "thr_fresh own 3 10")]
 # Valgrind itself raises or shows something else than a processor: these are compared with a run of
 # their own under Valgrind.
 AS_UNDER_VALGRIND = ("sig_regs",)
@@ -66,7 +66,7 @@ PROGRAMS = (["pigz", "-p4", "-c", "{data}"],
             ["xz", "-T2", "--block-size=200000", "-1", "-c", "{data}"],
             ["zstd", "-q", "-T3", "-B100000", "-c", "{data}"],
             ["pbzip2", "-p3", "-b1", "-c", "{part}"],
-            ["7z", "a", "-txz", "-mmt=3", "-mx=1", "-si", "-so", "-bd", "x", "<{part}"],
+            ["/usr/lib/p7zip/7z", "a", "-txz", "-mmt=3", "-mx=1", "-si", "-so", "-bd", "x", "<{part}"],
             ["python3", "-c", PYTHON_THREADS],
             ["sqlite3", ":memory:", SQL],
             ["perl", "-e", PERL_THREADS],
