@@ -156,7 +156,7 @@ static inline EdgeKind edge_kind(const Edge *e)
     if (e->patch == 0) {
         return (EdgeKind)e->stub;
     }
-    return *(cache_write_ptr(edge_patch(e)) - 1) == 0xe8 ? EDGE_CALL : EDGE_DIRECT;
+    return *(const u8 *)(cache_exec_addr(edge_patch(e)) - 1) == 0xe8 ? EDGE_CALL : EDGE_DIRECT;
 }
 
 static inline CacheOff edge_stub(const Edge *e)

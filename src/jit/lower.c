@@ -493,7 +493,7 @@ static u32 emit_return_point(Lower *l, GuestAddr ret, PcStep *s)
 GuestAddr lower_return_pc(CacheOff point)
 {
     const u64 one = mt_cache.fast_loop ? 1 : 0;
-    const u8 *p = cache_write_ptr(point);
+    const u8 *p = (const u8 *)cache_exec_addr(point);
     u64 far;
     u32 near;
 
