@@ -196,6 +196,11 @@ static i64 map_somewhere(const MmapCall *c)
     return ask_kernel(&any, c->flags & ~(MAP_FIXED | MAP_FIXED_NOREPLACE));
 }
 
+static bool is_in_low_2g(const MmapCall *c)
+{
+    return c->len <= 1ull << 31 && c->addr <= (1ull << 31) - c->len;
+}
+
 /* The kernel rounds a hint down to a page, and takes it if the range is free. */
 static i64 map_at_hint(const MmapCall *c)
 {
@@ -289,7 +294,7 @@ static i64 mmap_locked(MmapCall *c)
     }
     c->region = choose_region(c);
     i64 r = -EEXIST;
-    if (c->addr != 0 && (c->flags & MAP_32BIT) == 0) {
+    if (c->addr != 0 && ((c->flags & MAP_32BIT) == 0 || is_in_low_2g(c))) {
         r = map_at_hint(c);
     }
     return r == -EEXIST || r == -ENOMEM ? map_somewhere(c) : r;

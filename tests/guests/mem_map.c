@@ -106,6 +106,10 @@ int main(void)
         CHECK(low != MAP_FAILED && (uintptr_t)low + (1 << 20) <= 0x80000000ul);
         low[5] = 1;
     }
+    char *const low_hint = (char *)0x50000000, *const high_hint = (char *)0x200000000000;
+    CHECK(mmap(low_hint, 1 << 20, rw, anon | MAP_32BIT, -1, 0) == low_hint);
+    char *low = mmap(high_hint, 1 << 20, rw, anon | MAP_32BIT, -1, 0);
+    CHECK(low != MAP_FAILED && (uintptr_t)low + (1 << 20) <= 0x80000000ul);
     char *hint = (char *)0x200000000000;
     char *got = mmap(hint, 4096, rw, anon, -1, 0);
     CHECK(got == hint);
