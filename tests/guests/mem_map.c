@@ -106,6 +106,8 @@ int main(void)
         CHECK(low != MAP_FAILED && (uintptr_t)low + (1 << 20) <= 0x80000000ul);
         low[5] = 1;
     }
+    char *const windows = (char *)0x7ffe0000; /* a page of the system's in every Windows program */
+    CHECK(mmap(windows, 4096, rw, anon | MAP_FIXED_NOREPLACE, -1, 0) == windows);
     char *const low_hint = (char *)0x50000000, *const high_hint = (char *)0x200000000000;
     CHECK(mmap(low_hint, 1 << 20, rw, anon | MAP_32BIT, -1, 0) == low_hint);
     char *low = mmap(high_hint, 1 << 20, rw, anon | MAP_32BIT, -1, 0);
