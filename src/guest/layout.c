@@ -23,7 +23,8 @@
 Layout mt_layout;
 
 #define IMAGE_LO 0x10000ul
-#define IMAGE_HI 0x7ffe0000ul  /* Windows programs have a page of the system here; ASan: 0x7fff7000 */
+#define IMAGE_HI \
+    0x7ffe0000ul /* Windows programs have a page of the system here; ASan: 0x7fff7000 */
 #define NONPIE_HI 0x20000000ul /* below: left to programs with fixed addresses */
 #define CACHE_TOP 0x68000000ul /* the cache's end, if nothing is in the way */
 #define CACHE_STEP 0x200000ul
