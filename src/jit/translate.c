@@ -660,7 +660,7 @@ void translate_use_return_stack(Thread *t)
     if (!has_run_long()) {
         return;
     }
-    world_stop(t);
+    world_stop_empty(t); /* as in translate_flush() */
     if (cache_may_use_return_stack()) {
         cache_use_return_stack_world();
         flush_world();
