@@ -25,7 +25,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -159,6 +159,10 @@ static void load(const ExecTarget *target)
 
     if (elf_load(target, &img, &err) != 0) {
         mt_die(err.exit_code, "%s", err.msg);
+    }
+    /* Programs that turn randomisation off and look where the heap lies: GCL's, so Maxima. */
+    if (img.fixed && (personality(0xffffffff) & ADDR_NO_RANDOMIZE) != 0) {
+        aspace_start_brk(img.brk_start);
     }
     top = aspace_make_stack(img.exec_stack);
     if (top == 0) {

@@ -48,6 +48,8 @@ i64 aspace_mprotect(GuestAddr addr, u64 len, int prot, int pkey /* -1: none */);
 i64 aspace_mremap(GuestAddr old, u64 old_len, u64 new_len, int flags, GuestAddr new_addr);
 i64 aspace_madvise(GuestAddr addr, u64 len, int advice);
 i64 aspace_brk(GuestAddr addr);
+/* Before the guest starts: its heap begins at `start` (page-aligned) if that is in the image window. */
+void aspace_start_brk(GuestAddr start);
 i64 aspace_shmat(int shmid, GuestAddr addr, int flags);
 i64 aspace_shmdt(GuestAddr addr);
 i64 aspace_remap_file_pages(GuestAddr addr, u64 size, int prot, u64 pgoff, int flags);

@@ -68,6 +68,13 @@ i64 aspace_brk(GuestAddr addr)
     return r;
 }
 
+void aspace_start_brk(GuestAddr start)
+{
+    if (start >= mt_layout.image_lo && start < mt_layout.image_hi) {
+        mt_layout.brk_base = start;
+    }
+}
+
 /* --- the main stack --- */
 
 GuestAddr aspace_make_stack(bool executable)

@@ -20,10 +20,17 @@ static u64 anon_size(void)
     return mt_layout.anon_hi - mt_layout.anon_lo;
 }
 
-u64 place_brk_limit(void)
+/* The anon region up to here is kept for the heap, wherever that is. */
+static u64 heap_room_end(void)
 {
     u64 room = anon_size() / 4;
-    return mt_layout.brk_base + (room < BRK_ROOM ? MT_PAGE_DOWN(room) : BRK_ROOM);
+    return mt_layout.anon_lo + (room < BRK_ROOM ? MT_PAGE_DOWN(room) : BRK_ROOM);
+}
+
+u64 place_brk_limit(void)
+{
+    /* In the image window the heap ends at the next mapping: often the code cache. */
+    return mt_layout.brk_base < mt_layout.image_hi ? mt_layout.image_hi : heap_room_end();
 }
 
 u64 place_stack_bottom(void)
@@ -42,9 +49,9 @@ GuestAddr place_find(u64 len, u64 align, Region region)
     } areas[] = {
         {NONPIE_HI, mt_layout.image_hi, IMAGE | LOW},
         {mt_layout.huge_lo, huge ? mt_layout.huge_hi : 0, IMAGE | ANON},
-        {place_brk_limit(), place_stack_bottom(), IMAGE | ANON},
+        {heap_room_end(), place_stack_bottom(), IMAGE | ANON},
         {mt_layout.huge_lo, mt_layout.huge_hi, IMAGE | ANON},
-        {mt_layout.brk_base, place_brk_limit(), IMAGE | ANON},
+        {mt_layout.anon_lo, heap_room_end(), IMAGE | ANON},
         {NONPIE_HI, mt_layout.image_hi, ANON},
         {mt_layout.image_lo, NONPIE_HI, IMAGE | ANON | LOW},
     };

@@ -37,6 +37,7 @@ typedef struct ElfImage {
     u16 phnum, phent;
     GuestAddr interp_base; /* AT_BASE; 0 if none */
     GuestAddr brk_start;   /* page after the program's highest segment */
+    bool fixed;            /* linked to addresses (ET_EXEC) */
     bool exec_stack;       /* PT_GNU_STACK asks for it */
     GuestAddr load_lo, load_hi;
 } ElfImage;

@@ -204,6 +204,7 @@ static int load_program(const ElfFile *f, ElfImage *out, ExecError *err)
         out->phnum = f->ehdr.e_phnum;
         out->phent = f->ehdr.e_phentsize;
         out->brk_start = MT_PAGE_UP(loaded.end);
+        out->fixed = f->ehdr.e_type == ET_EXEC;
         out->exec_stack = wants_exec_stack(f);
         out->load_lo = loaded.lo;
         out->load_hi = loaded.hi;

@@ -111,7 +111,7 @@ static void flush_held(MapWriter *w)
 /* M2. */
 static bool continues(const MapLine *a, const MapLine *b)
 {
-    return a->start != a->end && a->end == b->start &&
+    return a->start != a->end && a->end == b->start && b->start != mt_layout.brk_base &&
            (a->range == b->range || a->source == b->source) && strcmp(a->perms, b->perms) == 0 &&
            strcmp(a->dev, b->dev) == 0 && a->inode == b->inode && strcmp(a->name, b->name) == 0 &&
            (!a->inode || b->offset == a->offset + (a->end - a->start));
