@@ -475,10 +475,10 @@ void run_loop(Thread *t)
 /* A synchronous SIGSEGV of translated code: is it a write to a page that we protect? */
 static bool fault_hook(Thread *t, PendingSignal *p)
 {
-    const u64 write_to_present = 3;
+    const u64 write = 2; /* the page need not be present: dropped by madvise, or swapped out */
     bool step = false;
 
-    if (p->info.si_code != SEGV_ACCERR || (p->err & write_to_present) != write_to_present ||
+    if (p->info.si_code != SEGV_ACCERR || (p->err & write) == 0 ||
         !smc_write_fault((GuestAddr)p->info.si_addr, mt_cpu.rip, &step)) {
         return false;
     }
