@@ -443,6 +443,37 @@ static void lower_plain_call(Lower *l, const Insn *in)
     emit_link_jmp(l, 0, in->target);
 }
 
+/* mov %rcx, slot[3]; mov quantum, %rcx; lea -1(%rcx), %rcx; mov %rcx, quantum; jrcxz 1f;
+ * mov slot[3], %rcx; ...; 1: (cold) mov slot[3], %rcx; exit
+ * At the start of a block, and at return points: a guest may go in circles with returns alone. */
+static void emit_quantum(Lower *l, GuestAddr pc, u32 key)
+{
+    const u8 sp = (u8)(PC_SPILL | MT_RCX << 4);
+    LowerEdge *d = add_edge(l, EDGE_QUANTUM, pc);
+    CacheOff at;
+    Emit c;
+
+    d->key = key;
+    emit_fs_store(&l->e, MT_RCX, SLOT(3));
+    emit_fs_load(&l->e, MT_RCX, MT_TP(quantum));
+    emit_bytes(&l->e, "\x48\x8d\x49\xff", 4);
+    emit_fs_store(&l->e, MT_RCX, MT_TP(quantum));
+    emit_bytes(&l->e, "\xe3\x02\xeb\x05", 4); /* jrcxz +2; jmp +5 */
+    at = cache_take_cold(&l->space, 9 + MT_STUB_BYTES);
+    MT_ASSERT(at != 0);
+    emit_jmp(&l->e, cache_exec_addr(at));
+    emit_fs_load(&l->e, MT_RCX, SLOT(3));
+    c.w = cache_write_ptr(at);
+    c.x = cache_exec_addr(at);
+    emit_fs_load(&c, MT_RCX, SLOT(3));
+    d->stub = at + 9;
+    emit_exit(&c, mt_cache.glue_quantum);
+    pcmap_steps(
+        &l->map, 0,
+        (PcStep[]){{9, PC_SAME}, {9, sp}, {4, sp}, {9, sp}, {2, sp}, {2, sp}, {5, sp}, {9, sp}}, 8,
+        0);
+}
+
 /* At a return point rcx is in rdi, rdi in slot[0] (not rcx in slot[0]: a chain of returns would wait for
  * that word each time; rdi is mostly overwritten before it is read), slot[1] is the target, which is checked:
  *     mov slot[1], %rcx; mov %rcx, -8(%rsp); lea 1-ret(%rcx), %rcx; loop 1f;
@@ -530,6 +561,18 @@ static u32 emit_mov_imm(Emit *e, u32 reg, u64 imm)
     return 5;
 }
 
+/* The return point of a call of n steps so far. */
+static void emit_return(Lower *l, const Insn *in, PcStep *s, u32 n)
+{
+    GuestAddr ret = in->pc + in->len;
+
+    n += emit_return_point(l, ret, s + n);
+    pcmap_steps(&l->map, in->len, s, n, 0);
+    if (l->quantum) {
+        emit_quantum(l, ret, l->exit_key);
+    }
+}
+
 /* What callees mostly overwrite before they read it is rax.
  * mov %rax, slot[3]; mov $ret, %rax; call stub | target's entry for calls; return point */
 static void lower_direct_call(Lower *l, const Insn *in)
@@ -549,8 +592,7 @@ static void lower_direct_call(Lower *l, const Insn *in)
     emit_u8(&l->e, 0xe8);
     emit_u32(&l->e, (u32)(stub - (l->e.x + 4)));
     s[n++] = (PcStep){5, PC_SPILL | MT_RAX << 4};
-    n += emit_return_point(l, ret, s + n);
-    pcmap_steps(&l->map, in->len, s, n, 0);
+    emit_return(l, in, s, n);
 }
 
 /* The target is in rcx: call fix; return point          s: the steps before, n of them */
@@ -566,8 +608,7 @@ static void emit_indirect_call(Lower *l, const Insn *in, PcStep *s, u32 n)
     s[n++] = (PcStep){5, PC_SPILL_RCX};
     r = add_edge(l, EDGE_RETURN, f->ret);
     r->stub = here(l);
-    n += emit_return_point(l, f->ret, s + n);
-    pcmap_steps(&l->map, in->len, s, n, 0);
+    emit_return(l, in, s, n);
 }
 
 static bool over_return_stack(const Lower *l)
@@ -850,35 +891,6 @@ CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
 
 /* --- blocks ----------------------------------------------------------------------------------- */
 
-/* mov %rcx, slot[3]; mov quantum, %rcx; lea -1(%rcx), %rcx; mov %rcx, quantum; jrcxz 1f;
- * mov slot[3], %rcx; ...; 1: (cold) mov slot[3], %rcx; exit */
-static void lower_quantum(Lower *l)
-{
-    const u8 sp = (u8)(PC_SPILL | MT_RCX << 4);
-    LowerEdge *d = add_edge(l, EDGE_QUANTUM, l->pc);
-    CacheOff at;
-    Emit c;
-
-    emit_fs_store(&l->e, MT_RCX, SLOT(3));
-    emit_fs_load(&l->e, MT_RCX, MT_TP(quantum));
-    emit_bytes(&l->e, "\x48\x8d\x49\xff", 4);
-    emit_fs_store(&l->e, MT_RCX, MT_TP(quantum));
-    emit_bytes(&l->e, "\xe3\x02\xeb\x05", 4); /* jrcxz +2; jmp +5 */
-    at = cache_take_cold(&l->space, 9 + MT_STUB_BYTES);
-    MT_ASSERT(at != 0);
-    emit_jmp(&l->e, cache_exec_addr(at));
-    emit_fs_load(&l->e, MT_RCX, SLOT(3));
-    c.w = cache_write_ptr(at);
-    c.x = cache_exec_addr(at);
-    emit_fs_load(&c, MT_RCX, SLOT(3));
-    d->stub = at + 9;
-    emit_exit(&c, mt_cache.glue_quantum);
-    pcmap_steps(
-        &l->map, 0,
-        (PcStep[]){{9, PC_SAME}, {9, sp}, {4, sp}, {9, sp}, {2, sp}, {2, sp}, {5, sp}, {9, sp}}, 8,
-        0);
-}
-
 void lower_begin(Lower *l, GuestAddr pc, LowerEntry entry, bool quantum)
 {
     l->pc = pc;
@@ -897,8 +909,17 @@ void lower_begin(Lower *l, GuestAddr pc, LowerEntry entry, bool quantum)
         l->call = lower_call_entry(&l->e, 0);
     }
     l->host = here(l);
+    l->quantum = quantum;
     if (quantum) {
-        lower_quantum(l);
+        emit_quantum(l, pc, l->key);
+    }
+}
+
+void lower_version(Lower *l, u32 key)
+{
+    l->key = l->exit_key = key;
+    for (u32 i = 0; i < l->nedges; i++) { /* the quantum's */
+        l->edges[i].key = key;
     }
 }
 

@@ -53,10 +53,14 @@ typedef struct Lower {
     u32 exit_key;      /* the next exit's target's version; 0 after lower_begin() */
     bool gs_is_tools;  /* FS-relative accesses can't go through GS */
     bool return_stack; /* calls and returns may go over the processor's return stack */
+    bool quantum;      /* the sequential mode's quantum is counted down */
     bool full;         /* the code space is used up: end the block */
 } Lower;
 
 void lower_begin(Lower *l, GuestAddr pc, LowerEntry entry, bool quantum);
+
+/* Right behind lower_begin(): the block's version, and its exits' until another is set. */
+void lower_version(Lower *l, u32 key);
 
 /* Room for one more instruction with its exits? */
 bool lower_room(const Lower *l);

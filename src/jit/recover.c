@@ -99,9 +99,10 @@ static void apply_branch_done(void)
     mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
 }
 
-/* The word at rsp is to be the return address. */
+/* The word at rsp is to be the return address. What goes over the return stack goes to version 0. */
 static void apply_pushed(GuestAddr ret)
 {
+    mt_cpu.key = 0;
     mt_cpu.slot[6] = ret;
     mt_cpu.fix = MT_FIX_CALL;
 }
@@ -116,6 +117,7 @@ static void apply_return_done(u32 fix)
 {
     apply_swapped();
     mt_cpu.rip = mt_cpu.slot[1];
+    mt_cpu.key = 0;
     mt_cpu.fix = fix;
 }
 
@@ -237,8 +239,8 @@ void recover_leave_cache(ucontext_t *uc)
     } else if (off < block_host(b)) {
         apply_ind_entry(b, off - b->ind);
     } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - block_host(b), &s)) {
-        apply_state(&s);
         mt_cpu.key = b->key;
+        apply_state(&s);
         if (b->extra != 0) {
             counts_interrupted(block_side(b), off - block_host(b), s.insn_index, is_behind(&s));
         }

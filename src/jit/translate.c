@@ -398,7 +398,7 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
                                           : ENTRY_NONE,
                 !mt_opts.parallel && !(p->flags & TR_STEP));
     l->return_stack = mt_cache.return_stack && !(p->flags & TR_STEP);
-    l->key = l->exit_key = p->key;
+    lower_version(l, p->key);
     l->gs_is_tools = mt_tool_gs && !(p->flags & TR_GS);
     if (p->replaced) {
         Insn none = {.pc = p->pc};

@@ -23,6 +23,7 @@ MODES = {
     "decode": (["--decoder=full"], 3),
     "children": (["--trace-children=yes"], 3),
     "rstack": (["--return-stack=yes"], 2),
+    "rseq": (["--return-stack=yes", "--parallel=no"], 3),
     "rstress": (["--return-stack=yes", "--stress=flush,regs,preempt,world", "--stress-seed={seed}"], 4),
 }
 
