@@ -41,6 +41,8 @@ def soak_job(args, rng, seed):
     if any(o.startswith("--stress") for o in options):
         options.append(f"--stress-seed={seed}")
     threads = some_threads(rng)
+    if any(o.startswith("--sched-seed") for o in options):
+        threads = min(threads, 24)  # each choice looks at all threads (docs/CONCURRENCY.md)
     slow = "--parallel=no" in options or "--tool=lackey" in options or "--max-insns=1" in options
     rounds = max(1, (200 if slow else 600) // threads)
     words = [str(seed), str(threads), str(rounds)]
