@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sig_exec.c -- dispositions, masks and pending signals across exec, fork, vfork and posix_spawn.
- * guest: timeout=60 */
+ * Not under --trace-children=yes: children read /proc/self/status, which tells of the runtime.
+ * guest: timeout=60 modes=-children */
 #define _GNU_SOURCE
 #include "guest.h"
 
