@@ -12,7 +12,8 @@
 #include "jit/cache.h"
 
 #define SLOT(i) MT_TP(slot[i])
-#define MT_FIX_BYTES 64 /* of a LowerFix */
+#define MT_FIX_BYTES 64     /* of a LowerFix: code */
+#define MT_FIX_MAP_BYTES 32 /* records: pcmap_again(), seven steps */
 
 static bool fits32(i64 v)
 {
@@ -32,8 +33,8 @@ static CacheOff here(const Lower *l)
 
 bool lower_room(const Lower *l)
 {
-    return !l->full && l->nedges + 4 < MT_MAX_EDGES && pcmap_room(&l->map) &&
-           l->nfixes < MT_MAX_FIXES &&
+    return !l->full && l->nedges + 4 < MT_MAX_EDGES && l->nfixes < MT_MAX_FIXES &&
+           pcmap_room(&l->map, l->nfixes * MT_FIX_MAP_BYTES) &&
            l->space.hot_end - here(l) >
                3 * MT_LOWER_MAX + l->nedges * MT_STUB_BYTES + l->nfixes * MT_FIX_BYTES &&
            l->space.cold_end - l->space.cold > 4 * (MT_STUB_BYTES + 9);

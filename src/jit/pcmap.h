@@ -60,9 +60,10 @@ void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to);
 /* What follows belongs to the instruction at `to`, which has had its record: the last one that is counted. */
 void pcmap_again(PcMap *m, GuestAddr to);
 void pcmap_spills(PcMap *m, u32 hlen, u32 mask, bool flags);
-static inline bool pcmap_room(const PcMap *m)
+/* Room for an instruction's records, and `more` bytes? */
+static inline bool pcmap_room(const PcMap *m, u32 more)
 {
-    return m->len + 64 < MT_PCMAP_MAX;
+    return m->len + 64 + more < MT_PCMAP_MAX;
 }
 
 typedef struct PcState {

@@ -371,6 +371,37 @@ static void ind_entry_layout(void **state)
     }
 }
 
+/* As long as there is room for one more instruction, there is for what lower_finish() adds. */
+static void room_for_fixes(void **state)
+{
+    static const struct {
+        u8 code[6];
+        u32 len, times;
+    } seq[] = {{{0xff, 0xd0}, 2, MT_MAX_FIXES - 1},
+               {{0xe8, 1, 2, 3, 0}, 5, 27},
+               {{0x8b, 0x05, 1, 2, 3, 0}, 6, 1000}};
+    static Lower l;
+    GuestAddr pc = PC_HIGH;
+
+    cache_flush_world();
+    assert_true(cache_reserve(&l.space, 3072));
+    lower_begin(&l, pc, ENTRY_NONE, false);
+    l.return_stack = true;
+    for (u32 k = 0; k < MT_ARRAY_SIZE(seq); k++) {
+        for (u32 i = 0; i < seq[k].times && lower_room(&l); i++) {
+            Insn in;
+
+            decode_insn(&in, pc, seq[k].code, seq[k].len);
+            lower_insn(&l, &in);
+            pc += in.len;
+        }
+    }
+    assert_int_equal(l.nfixes, MT_MAX_FIXES - 1);
+    lower_end_at(&l, pc);
+    lower_finish(&l);
+    assert_true(l.map.len > MT_PCMAP_MAX / 2 && l.map.len <= MT_PCMAP_MAX);
+}
+
 /* recover.c knows where in an entry for calls the stack and rax have been put right. */
 static void call_entry_layout(void **state)
 {
@@ -410,7 +441,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_kinds),         cmocka_unit_test(random_bytes),
         cmocka_unit_test(checked_bytes),     cmocka_unit_test(ind_entry_layout),
-        cmocka_unit_test(call_entry_layout),
+        cmocka_unit_test(call_entry_layout), cmocka_unit_test(room_for_fixes),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -107,7 +107,7 @@ static void build(Model *m, GuestAddr pc)
     m->nspans = 0;
     m->pc = pc;
     m->index = 0;
-    for (u32 n = rnd(60); n > 0 && pcmap_room(&m->map); n--) {
+    for (u32 n = rnd(60); n > 0 && pcmap_room(&m->map, 0); n--) {
         switch (rnd(8)) {
         case 0: add_steps(m); break;
         case 1: add_goto(m); break;
