@@ -23,6 +23,7 @@ NAMES = ["guest instrs", "loads", "stores", "conditional branches", "of these ta
          "returns"]
 MODES = [[], ["--chaining=no"], ["--max-insns=1"], ["--code-cache-size=1M"], ["--parallel=no"],
          ["--max-branches=0", "--follow-jumps=no"], ["--ib-inline=no"],
+         ["--return-stack=yes"], ["--return-stack=yes", "--parallel=no"],
          ["--stress=flush,regs,preempt,world", "--stress-seed=7"]]
 LINE = re.compile(rb"(I | [LSM]) {1,2}[0-9a-f]{8,16},[0-9]+$")
 
@@ -54,7 +55,8 @@ def check_modes(mtvg, stepcount, guest):
 
 def check_timer(mtvg, guest):
     seen = set()
-    for mode in [[], ["--max-insns=3"], ["--chaining=no"], ["--parallel=no"], []]:
+    for mode in [[], ["--max-insns=3"], ["--chaining=no"], ["--parallel=no"],
+                 ["--return-stack=yes"], []]:
         done, counted, _ = lackey(mtvg, mode, [guest, "timer"])
         signals = struct.unpack("<Q", done.stdout)[0]
         insns, loads, stores = counted[:3]

@@ -20,7 +20,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODES = ([], ["--chaining=no"], ["--max-insns=1"], ["--parallel=no"],
-         ["--code-cache-size=1M"],
+         ["--code-cache-size=1M"], ["--return-stack=yes"],
          ["--stress=flush,regs,preempt,world", "--stress-seed=1"])
 
 
