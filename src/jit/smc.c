@@ -515,6 +515,7 @@ void smc_unlock(void)
 
 void smc_flush_world(void)
 {
+    MT_ASSERT(world_is_empty()); /* all code and blocks are reused */
     mt_mutex_lock(&page_lock);
     for (u32 i = 1; i < entry_count; i++) {
         entries[i].head = 0;

@@ -515,7 +515,7 @@ static void stop(Thread *t, bool empty)
     bool inside = world_is_inside(t);
 
     if (world_owns_stop(t)) {
-        MT_DCHECK(!empty || (mt_load_relaxed(&mt_world_gate.attention) & WORLD_HALT) == 0);
+        MT_DCHECK(!empty || world_is_empty());
         t->world_stop_depth++;
         return;
     }
@@ -546,6 +546,11 @@ void world_stop(Thread *t)
 void world_stop_empty(Thread *t)
 {
     stop(t, true);
+}
+
+bool world_is_empty(void)
+{
+    return (mt_load_relaxed(&mt_world_gate.attention) & WORLD_HALT) == 0;
 }
 
 void world_resume(Thread *t)

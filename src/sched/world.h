@@ -59,6 +59,8 @@ void world_quantum_end(Thread *t);
 void world_stop(Thread *t);
 void world_stop_empty(Thread *t);
 void world_resume(Thread *t);
+/* By who has stopped the world: is it empty, or do threads perhaps stand in translated code? */
+bool world_is_empty(void);
 
 /* t, in WORLD_CODE, has found WORLD_HALT set (world_inl.h): waits, then is in WORLD_IN. */
 void world_wait_halted(Thread *t);
