@@ -132,7 +132,7 @@ static Block *follow_edge(const Edge *e)
     to = block_of(cache_find_block(at, &kind));
     CHECK(to != block_of(0));
     if (edge_kind(e) == EDGE_CALL) {
-        CHECK(to->pc == (u64)e->target && cache_exec_addr(to->call) == at);
+        CHECK(to->pc == (u64)e->target && cache_exec_addr(mt_load_relaxed(&to->call)) == at);
         return to;
     }
     CHECK(kind == CHUNK_BLOCKS);
