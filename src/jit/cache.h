@@ -10,19 +10,19 @@
 
 typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 
-/* Indirect branches look in the first table, by bits of the target: 13 to 17 of them, as the program grows,
+/* Indirect branches look in the first table, by bits of the target: 13 to 18 of them, as the program grows,
  * from bit 2 on, where the processor has a fast pext, which leaves the flags alone; else the low 16
  * (movzx). A miss looks in the second (entry.S), by 16 bits of its CRC, so that two targets which
  * collide in one hardly ever do in the other. Returns over the processor's return stack look in a table
- * of their own, which names return points by 4 bytes: 18 bits from bit 3 on, since calls are some bytes
+ * of their own, which names return points by 4 bytes: 20 bits from bit 3 on, since calls are some bytes
  * apart, and since the fewer cache lines the tables take, the better. */
 #define MT_IBT_BITS_MIN 13
-#define MT_IBT_BITS_MAX 17
+#define MT_IBT_BITS_MAX 18
 #define MT_IBT_SHIFT 2
 #define MT_IBT_SIZE (1u << MT_IBT_BITS_MAX)
 #define MT_IBT2_SIZE (1u << 16)
 #define MT_RET_SHIFT 3
-#define MT_RET_SIZE (1u << 18)
+#define MT_RET_SIZE (1u << 20)
 #define MT_IBT_BYTES (MT_IBT_SIZE * 8u + MT_IBT2_SIZE * 4u + MT_RET_SIZE * 4u)
 #define MT_GLUE_BYTES 4096u
 #define MT_CHUNK_MAX 65536u
