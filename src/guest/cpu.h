@@ -66,8 +66,8 @@ typedef struct CpuState {
     u64 edge_pairs;             /* what the last system call instruction counted (counts.h) */
     u64 call_site, call_return; /* of a call to the tool: which, and where the code goes on */
     void (*call_entry)(void);   /* toolcall_entry */
-    u32 key; /* the block version that the guest goes on with (MtvgTool.block_key) */
-    u32 fix; /* MT_FIX_*: what is left to do to the stack behind translated code (recover.c) */
+    u32 key;    /* the block version that the guest goes on with (MtvgTool.block_key) */
+    u32 fix;    /* MT_FIX_*: what is left to do to the stack behind translated code (recover.c) */
     u64 resume; /* entering behind a call to the tool: its CallSite, else 0 */
     u32 copied; /* the block whose code behind an instruction was copied last (recover.c) */
 } CpuState;

@@ -490,7 +490,8 @@ bool blockmap_is_large(void)
 {
     u32 n = mt_load_relaxed(&block_count);
 
-    return n >= MT_LARGE_PROGRAM && n % 64 == 0; /* not each time: what is decided then takes a while */
+    return n >= MT_LARGE_PROGRAM &&
+           n % 64 == 0; /* not each time: what is decided then takes a while */
 }
 
 /* liburcu's own resizing starts threads, which the guest would see; so the blocks move to a new table

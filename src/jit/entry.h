@@ -17,7 +17,8 @@ extern const char exit_direct[], exit_ib_miss[], exit_syscall[], exit_emulate[],
     exit_gs[], exit_ib_key[];
 /* The second look-up of an indirect branch, which goes on in translated code if it succeeds; guest
  * registers may be in slots there (recover.c). */
-extern const char ib_ret_miss[], ib_ret_other[], ib_ret_unswapped[], ib_probe_begin[], ib_probe_rax[], ib_probe_rdx[], ib_probe_end[];
+extern const char ib_ret_miss[], ib_ret_other[], ib_ret_unswapped[], ib_probe_begin[],
+    ib_probe_rax[], ib_probe_rdx[], ib_probe_end[];
 /* Where a host signal handler that recovered the state sends the thread. */
 extern const char exit_signal[];
 #endif

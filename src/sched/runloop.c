@@ -81,7 +81,11 @@ static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
                 way->edge = NULL;
                 translate_use_return_stack(t);
             }
-            s = translate(pc, key, indirect ? TR_WANT_IND : way->call ? TR_WANT_CALL : 0, &b, fault);
+            s = translate(pc, key,
+                          indirect    ? TR_WANT_IND
+                          : way->call ? TR_WANT_CALL
+                                      : 0,
+                          &b, fault);
         }
         if (s == TR_OK && indirect && !ibt_publish(b)) {
             s = TR_FULL;

@@ -275,7 +275,7 @@ static void fork_copies(void **state)
 
 static int setup(void **state)
 {
-    return layout_init(CACHE_BYTES) != 0 || cache_init() != 0;
+    return layout_init(CACHE_BYTES + MT_CACHE_HEAD) != 0 || cache_init() != 0;
 }
 
 int main(void)

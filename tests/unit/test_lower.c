@@ -433,7 +433,7 @@ static int setup(void **state)
     decode_init();
     mt_opts.ib_inline = true;
     mt_opts.return_stack = RETURN_STACK_YES;
-    return layout_init(8u << 20) != 0 || cache_init() != 0;
+    return layout_init((8u << 20) + MT_CACHE_HEAD) != 0 || cache_init() != 0;
 }
 
 int main(void)
