@@ -430,6 +430,8 @@ static void unlink_outgoing(Block *b)
 
 bool blockmap_unlink(Block *b)
 {
+    u32 left;
+
     if (mt_exchange(&b->dead, 1) != 0) {
         return false;
     }
@@ -437,7 +439,9 @@ bool blockmap_unlink(Block *b)
     annot_foreign_begin();
     cds_lfht_del(table, &b->node);
     annot_foreign_end();
-    mt_fetch_sub(&block_count, 1);
+    left = mt_fetch_sub(&block_count, 1) - 1;
+    MT_DCHECK(left < 0x80000000u); /* below zero, the table would grow at each look-up */
+    (void)left;
     rcu_read_end(thread_self());
     unlink_incoming(b);
     unlink_outgoing(b);

@@ -30,7 +30,7 @@ void blockmap_grow_world(void);
 /* Are there so many that the processor's predictor of indirect branches can't know the program's returns? */
 bool blockmap_is_large(void);
 
-/* World stopped: forgets all blocks. */
+/* World stopped, smc_lock() held: forgets all blocks. */
 void blockmap_flush_world(void);
 
 /* Links an exit of a block to `to`: the exit's jump is patched. Refuses dead blocks. */

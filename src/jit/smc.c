@@ -516,7 +516,10 @@ void smc_unlock(void)
 void smc_flush_world(void)
 {
     MT_ASSERT(world_is_empty()); /* all code and blocks are reused */
+    /* All of it in one section: a thread OUTSIDE whose system call changes code retires blocks
+     * meanwhile. It finds all blocks in the map, or none on its pages. */
     mt_mutex_lock(&page_lock);
+    blockmap_flush_world();
     for (u32 i = 1; i < entry_count; i++) {
         entries[i].head = 0;
     }

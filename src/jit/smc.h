@@ -89,7 +89,7 @@ int smc_safe_write(GuestAddr to, const void *from, size_t n);
 void smc_lock(void);
 void smc_unlock(void);
 
-/* World stopped, the block map empty: forgets all blocks and their memory (cache, arena). */
+/* World stopped: forgets all blocks and their memory (map, cache, arena). */
 void smc_flush_world(void);
 
 #endif

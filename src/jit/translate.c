@@ -642,7 +642,6 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
 static void flush_world(void)
 {
     STAT_INC(FLUSHES);
-    blockmap_flush_world();
     smc_flush_world();
 }
 

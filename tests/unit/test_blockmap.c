@@ -81,7 +81,6 @@ static void flush(Sim *s)
 
     world_stop_empty(&s->t);
     if (generation == mt_cache.generation) {
-        blockmap_flush_world();
         smc_flush_world();
     }
     world_resume(&s->t);
