@@ -34,7 +34,9 @@ def guest_binary(args):
 def fresh(mtvg, words, folder):
     """How often each address in the functions was published, and dropped; the counters by name."""
     log = os.path.join(folder, "log")
-    done = subprocess.run([mtvg, "--tool=none", "--stats", "--debug=jit:1", f"--log-file={log}"] + words,
+    # --return-stack=auto would flush, and all would be published a second time
+    done = subprocess.run([mtvg, "--tool=none", "--return-stack=no", "--stats", "--debug=jit:1",
+                           f"--log-file={log}"] + words,
                           stdout=subprocess.PIPE, timeout=240, text=True)
     if done.returncode != 0:
         sys.exit(f"{words}: status {done.returncode}\n{done.stdout}")
