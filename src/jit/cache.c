@@ -564,7 +564,7 @@ void cache_grow_ibt_world(u32 blocks)
     if (mt_cache.ibt_mask_at != 0) {
         u32 last = mt_cache.ibt_mask >> MT_IBT_SHIFT;
 
-        while (last < 4 * blocks && last < MT_IBT_SIZE - 1) {
+        while (last < 8 * blocks && last < MT_IBT_SIZE - 1) {
             last = last << 1 | 1;
         }
         mt_cache.ibt_mask = last << MT_IBT_SHIFT;
