@@ -56,6 +56,7 @@ void perfmap_before_vfork(void)
 
 void perfmap_after_fork_child(bool shares_fds)
 {
+    mt_mutex_init(&open_lock, RANK_PERFMAP); /* a thread that begins a vfork takes it OUTSIDE */
     map_state = MAP_UNOPENED;
     map_fd = shares_fds ? -1 : map_fd;
 }

@@ -8,6 +8,9 @@
  *          only, which fork holds: its child finds the table whole. */
 #include "jit/replace.h"
 
+#include "base/atomics.h"
+#include "base/lockorder.h"
+
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <gelf.h>
@@ -37,7 +40,7 @@ __thread ReplaceRecent mt_replace_recent[MT_REPLACE_RECENT];
 u32 mt_replace_changes;
 static Wish wishes[MAX_WISHES];
 static u32 wish_count;
-static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER; /* RANK_REPLACE */
 static Found *found;
 static u32 found_count, found_room;
 /* Bits for hashes of addresses that have ever been found: most addresses are not asked for further.
@@ -79,6 +82,19 @@ bool mtvg_replace_light(const char *image, const char *symbol, MtvgLightReplacem
     return true;
 }
 
+static void lock_table(int (*take)(pthread_rwlock_t *))
+{
+    lockorder_check(RANK_REPLACE);
+    MT_ASSERT(take(&lock) == 0);
+    lockorder_push(RANK_REPLACE);
+}
+
+static void unlock_table(void)
+{
+    lockorder_pop(RANK_REPLACE);
+    MT_ASSERT(pthread_rwlock_unlock(&lock) == 0);
+}
+
 static Found *find_locked(GuestAddr pc)
 {
     for (u32 i = 0; i < found_count; i++) {
@@ -94,19 +110,18 @@ bool replace_find(GuestAddr pc, Replaced *out)
     u32 h = hash_pc(pc);
     const Found *f;
 
-    if (!(__atomic_load_n(&maybe[h / 64], __ATOMIC_RELAXED) >> h % 64 & 1)) {
+    if (!(mt_load_relaxed(&maybe[h / 64]) >> h % 64 & 1)) {
         return false;
     }
-    pthread_rwlock_rdlock(&lock);
+    lock_table(pthread_rwlock_rdlock);
     f = find_locked(pc);
     if (f != NULL && out != NULL) {
         const Wish *w = &wishes[f->wish];
 
         *out = (Replaced){w->fn, f->resolver ? NULL : w->light, w->arg, f->resolver ? pc + 1 : 0};
-        *replace_recent_slot(pc) = (ReplaceRecent){
-            pc, __atomic_load_n(&mt_replace_changes, __ATOMIC_RELAXED), *out};
+        *replace_recent_slot(pc) = (ReplaceRecent){pc, mt_load_relaxed(&mt_replace_changes), *out};
     }
-    pthread_rwlock_unlock(&lock);
+    unlock_table();
     return f != NULL;
 }
 
@@ -117,14 +132,14 @@ void replace_after_fork_child(void)
 
 static void changed_locked(void)
 {
-    __atomic_fetch_add(&mt_replace_changes, 1, __ATOMIC_RELAXED);
+    mt_fetch_add(&mt_replace_changes, 1);
 }
 
 void replace_forget(GuestAddr start, u64 len)
 {
     u32 kept = 0;
 
-    pthread_rwlock_wrlock(&lock);
+    lock_table(pthread_rwlock_wrlock);
     for (u32 i = 0; i < found_count; i++) {
         if (found[i].pc - start >= len) {
             found[kept++] = found[i];
@@ -134,7 +149,7 @@ void replace_forget(GuestAddr start, u64 len)
         changed_locked();
     }
     found_count = kept;
-    pthread_rwlock_unlock(&lock);
+    unlock_table();
 }
 
 static void add_locked(GuestAddr pc, u32 wish, bool resolver)
@@ -158,17 +173,17 @@ static void add_locked(GuestAddr pc, u32 wish, bool resolver)
         found_room = room;
     }
     found[found_count++] = (Found){pc, wish, resolver};
-    __atomic_fetch_or(&maybe[h / 64], 1ull << h % 64, __ATOMIC_RELAXED);
+    mt_fetch_or(&maybe[h / 64], 1ull << h % 64);
 }
 
 static void add(GuestAddr pc, u32 wish, bool ifunc)
 {
-    pthread_rwlock_wrlock(&lock);
+    lock_table(pthread_rwlock_wrlock);
     if (ifunc) {
         add_locked(pc + 1, wish, false); /* first: the other one leads here */
     }
     add_locked(pc, wish, ifunc);
-    pthread_rwlock_unlock(&lock);
+    unlock_table();
 }
 
 /* Where the mapping has the address that the file calls vaddr; 0: not in it. */

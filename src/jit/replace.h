@@ -3,6 +3,7 @@
 #ifndef MT_REPLACE_H
 #define MT_REPLACE_H
 
+#include "base/atomics.h"
 #include "guest/aspace.h"
 #include "mtvg/tool.h"
 
@@ -48,9 +49,7 @@ static inline const Replaced *replace_recent(GuestAddr pc)
 {
     const ReplaceRecent *r = replace_recent_slot(pc);
 
-    return r->pc == pc && r->changes == __atomic_load_n(&mt_replace_changes, __ATOMIC_RELAXED)
-               ? &r->what
-               : NULL;
+    return r->pc == pc && r->changes == mt_load_relaxed(&mt_replace_changes) ? &r->what : NULL;
 }
 
 #endif
