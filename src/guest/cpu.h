@@ -77,10 +77,15 @@ typedef struct CpuState {
 
 #define MT_PEND_SIGNAL 1u /* the thread's pending signal slot is full */
 #define MT_PEND_WORLD 2u  /* the world is asked to stop */
-#define MT_PEND_EXIT 4u   /* the thread shall exit (exit_group, exec by another thread) */
 #define MT_PEND_RCU 8u    /* somebody waits for a grace period */
 
 extern __thread CpuState mt_cpu __attribute__((tls_model("local-exec"), aligned(64)));
+
+/* Relaxed: what a bit asks for is looked at behind it, by means of its own. */
+static inline u32 cpu_pending(void)
+{
+    return __atomic_load_n(&mt_cpu.pending, __ATOMIC_RELAXED);
+}
 
 /* Saves/restores the guest's vector and x87 state (D5); both are idempotent. */
 void cpu_xstate_save(void);

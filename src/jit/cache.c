@@ -82,7 +82,8 @@ static void ibt_clear(void)
 
     madvise(mt_cache.ibt, (last + 1) * sizeof(*mt_cache.ibt), MADV_POPULATE_WRITE);
     for (u32 i = 0; i <= last; i++) {
-        mt_cache.ibt[i] = mt_cache.glue_ib_miss;
+        mt_store_relaxed(&mt_cache.ibt[i],
+                         mt_cache.glue_ib_miss); /* a halted thread may be looking */
     }
     if (mt_cache.ibt2 != NULL) {
         madvise(mt_cache.ibt2, MT_IBT2_SIZE * sizeof(*mt_cache.ibt2), MADV_DONTNEED);
@@ -567,7 +568,8 @@ void cache_grow_ibt_world(u32 blocks)
         while (last < 8 * blocks && last < MT_IBT_SIZE - 1) {
             last = last << 1 | 1;
         }
-        mt_cache.ibt_mask = last << MT_IBT_SHIFT;
+        /* A thread in the fast domain may use the old one once more: what it finds is checked. */
+        mt_store_relaxed(&mt_cache.ibt_mask, last << MT_IBT_SHIFT);
         *(u64 *)cache_write_ptr(cache_off(mt_cache.ibt_mask_at)) = mt_cache.ibt_mask;
     }
     ibt_clear();

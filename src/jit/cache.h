@@ -6,6 +6,7 @@
 #ifndef MT_CACHE_H
 #define MT_CACHE_H
 
+#include "base/atomics.h"
 #include "base/base.h"
 
 typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
@@ -57,8 +58,9 @@ typedef struct Cache {
     int fd;
     /* changed by cache_flush_world() only */
     u32 generation;
+    /* changed with the world empty and smc_lock() held */
     bool return_stack; /* calls and returns go over the processor's return stack */
-    /* changed by cache_grow_ibt_world() only */
+    /* atomic; changed by cache_grow_ibt_world() only */
     u32 ibt_mask; /* which bits of the target index the first table */
 } Cache;
 
@@ -99,7 +101,8 @@ void cache_flush_world(void);
 /* World stopped: the tables for indirect branches as large as is good for that many blocks, and empty. */
 void cache_grow_ibt_world(u32 blocks);
 
-/* World stopped, and a flush follows: code that is made from now on uses the processor's return stack. */
+/* World empty, smc_lock() held, and a flush follows: code that is made from now on uses the processor's return
+ * stack. */
 void cache_use_return_stack_world(void);
 /* May it be used, by what the options and the processor say, though it is not yet? */
 bool cache_may_use_return_stack(void);
@@ -146,7 +149,7 @@ static inline u32 cache_index(GuestAddr pc, u32 mask)
 /* The slot of the first table for a guest address. */
 static inline u64 *ibt_slot(GuestAddr pc)
 {
-    return &mt_cache.ibt[cache_index(pc, mt_cache.ibt_mask)];
+    return &mt_cache.ibt[cache_index(pc, mt_load_relaxed(&mt_cache.ibt_mask))];
 }
 
 /* The slot of the returns' table. */

@@ -221,6 +221,9 @@ void recover_leave_cache(ucontext_t *uc)
     ChunkKind kind;
     Block *b = block_of(cache_find_block(pc, &kind));
     CacheOff off = cache_off(pc);
+    /* Atomic: another thread may just be giving the block an entry. The one that this thread is in, if it is
+     * in one, was there before the jump to it was. */
+    CacheOff call = mt_load_relaxed(&b->call), ind = mt_load_relaxed(&b->ind);
     PcState s;
 
     annot_after(&b->node); /* pairs with blockmap_add(): code that runs has been published */
@@ -231,13 +234,11 @@ void recover_leave_cache(ucontext_t *uc)
         apply_ret_miss(pc);
     } else if (!cache_contains(pc)) {
         apply_ib_probe(pc);
-    } else if (b->call != 0 && off - b->call < MT_CALL_ENTRY_BYTES &&
+    } else if (call != 0 && off - call < MT_CALL_ENTRY_BYTES &&
                (kind == CHUNK_THUNKS || off < block_host(b))) {
-        apply_call_entry(b, off - b->call);
-    } else if (kind == CHUNK_THUNKS) {
-        apply_ind_entry(b, off - b->ind);
-    } else if (off < block_host(b)) {
-        apply_ind_entry(b, off - b->ind);
+        apply_call_entry(b, off - call);
+    } else if (kind == CHUNK_THUNKS || off < block_host(b)) {
+        apply_ind_entry(b, off - ind);
     } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - block_host(b), &s)) {
         mt_cpu.key = b->key;
         apply_state(&s);

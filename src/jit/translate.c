@@ -670,7 +670,9 @@ void translate_use_return_stack(Thread *t)
     }
     world_stop_empty(t); /* as in translate_flush() */
     if (cache_may_use_return_stack()) {
+        smc_lock(); /* who is OUTSIDE and unlinks blocks looks at it */
         cache_use_return_stack_world();
+        smc_unlock();
         flush_world();
     }
     world_resume(t);

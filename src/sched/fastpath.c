@@ -102,7 +102,7 @@ static FastCall fast_syscall(Thread *t)
     }
     r = sys_window(nr, a);
     if (r == MT_SYS_RESTART || (r == -EFAULT && may_write_code(nr, a)) ||
-        (r == -EINTR && !(c->pending & MT_PEND_SIGNAL) && nr != SYS_close)) {
+        (r == -EINTR && !(cpu_pending() & MT_PEND_SIGNAL) && nr != SYS_close)) {
         /* Nothing has been done; to be tried again as an ordinary call, which does not end here
          * again: it may fail for good. */
         c->rip -= 2;

@@ -214,7 +214,7 @@ static ParentState *save_parent(Thread *t)
 /* The fields that the world lock, the list and the signal code own go on as they are. */
 static void restore_parent(Thread *t, ParentState *s)
 {
-    u32 pending = __atomic_load_n(&mt_cpu.pending, __ATOMIC_RELAXED) & ~MT_PEND_SIGNAL;
+    u32 pending = cpu_pending() & ~MT_PEND_SIGNAL;
 
     cpu_set_fs_base(s->cpu.fs_base);
     memcpy(mt_cpu.gpr, s->cpu.gpr, sizeof(mt_cpu.gpr));

@@ -99,7 +99,7 @@ static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
         case TR_FAULT: *act = ACT_FETCH_FAULT; return NULL;
         case TR_AGAIN: break;
         }
-        if (mt_cpu.pending != 0) {
+        if (cpu_pending() != 0) {
             return NULL;
         }
     }
@@ -345,7 +345,7 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
         }
         way.edge = NULL;
     }
-    while (mt_cpu.pending == 0) {
+    while (cpu_pending() == 0) {
         Block *b;
 
         if (stress_point(t)) {
@@ -458,14 +458,14 @@ void run_loop(Thread *t)
         Action act;
         GuestAddr fault = 0;
 
-        if (mt_cpu.pending & MT_PEND_SIGNAL) {
+        if (cpu_pending() & MT_PEND_SIGNAL) {
             take_loaded_tf(t);
             signal_deliver(t);
             continue;
         }
         smc_reclaim(t);
         world_enter(t);
-        if (mt_cpu.pending & (MT_PEND_WORLD | MT_PEND_RCU)) {
+        if (cpu_pending() & (MT_PEND_WORLD | MT_PEND_RCU)) {
             world_safepoint(t);
         }
         act = run_inside(t, &outside, &fault);

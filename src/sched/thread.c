@@ -291,7 +291,7 @@ static void *lender_main(void *arg)
     take_state(s);
     t->sigmask = s->sigmask;
     tool_thread_start(t);
-    t->lender_tid = t->tid;
+    mt_store_relaxed(&t->lender_tid, t->tid);
     mt_fetch_add(&mt_lenders, 1);
     pid = vfork_process(t, flags, ptid, ctid, s->stack, tls, exit_signal, &s->result, &s->done);
     if (pid < 0) {

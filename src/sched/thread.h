@@ -52,7 +52,8 @@ typedef struct Thread {
     pid_t tgid;
     pthread_t host;
     bool is_main;
-    pid_t lender_tid; /* a host thread that only sleeps in place of a vfork's parent; 0: not one */
+    /* Atomic: a host thread that only sleeps in place of a vfork's parent; 0: not one. */
+    pid_t lender_tid;
     void *host_altstack;
 
     /* own thread only */

@@ -79,9 +79,7 @@ i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
             }
             faulted = true;
         } else {
-            /* Relaxed: set by this thread's own signal handler. */
-            u32 pending = __atomic_load_n(&mt_cpu.pending, __ATOMIC_RELAXED);
-            if ((pending & MT_PEND_SIGNAL) || !may_repeat(nr) || ++repeats > MAX_REPEATS) {
+            if ((cpu_pending() & MT_PEND_SIGNAL) || !may_repeat(nr) || ++repeats > MAX_REPEATS) {
                 return r;
             }
         }

@@ -166,7 +166,7 @@ static bool is_hidden_fd(int number)
 static void match_lender(Thread *t, void *arg)
 {
     int *number = arg;
-    *number = t->lender_tid == *number ? -1 : *number;
+    *number = mt_load_relaxed(&t->lender_tid) == *number ? -1 : *number;
 }
 
 /* Threads that sleep in a vfork in place of the guest's: who traces all of a process's threads would wait

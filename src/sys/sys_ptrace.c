@@ -26,7 +26,7 @@ typedef struct FindThread {
 static void match_thread(Thread *t, void *arg)
 {
     FindThread *f = arg;
-    f->cpu = t->tid == f->tid ? t->cpu : f->cpu;
+    f->cpu = mt_load_relaxed(&t->tid) == f->tid ? t->cpu : f->cpu;
 }
 
 /* The state of the thread of this memory that has this number; NULL: another process's. */
