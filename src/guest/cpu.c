@@ -12,6 +12,8 @@
  *             it is. Handlers themselves get a frame of their own from the kernel. */
 #include "guest/cpu.h"
 
+#include "base/atomics.h"
+
 #include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -33,6 +35,7 @@
 
 #define FCW_INIT 0x037f
 #define MXCSR_INIT 0x1f80u
+#define FXSAVE_FIP 8
 
 #define ARCH_SET_GS_CODE 0x1001
 #define ARCH_GET_GS_CODE 0x1004
@@ -46,6 +49,7 @@ XsaveInfo mt_xsave = {.size = FXSAVE_BYTES + XSAVE_HEADER_BYTES, .mask = 0};
 
 bool mt_tool_gs;
 static bool have_fsgsbase;
+bool mt_x87_seen, mt_x87_hidden;
 static u32 mxcsr_mask = 0xffbf;
 
 static u64 read_xcr0(void)
@@ -89,6 +93,16 @@ static u32 read_mxcsr_mask(void)
     return mask != 0 ? mask : 0xffbf; /* SDM: 0 means the default mask */
 }
 
+static bool hides_x87_address(void)
+{
+    _Alignas(16) u8 area[FXSAVE_BYTES];
+    u64 ip;
+
+    __asm__ volatile("fninit\n\tfld1\n\tfxsave64 %0\n\tfninit" : "=m"(area));
+    memcpy(&ip, area + FXSAVE_FIP, sizeof(ip));
+    return ip == 0;
+}
+
 void cpu_init(void)
 {
     u32 a, b, c, d;
@@ -97,6 +111,7 @@ void cpu_init(void)
         mt_xsave.size = standard_size(mt_xsave.mask);
     }
     mxcsr_mask = read_mxcsr_mask();
+    mt_x87_hidden = hides_x87_address();
     have_fsgsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT) != 0 && !RUNNING_ON_VALGRIND;
 }
 
@@ -119,12 +134,33 @@ GENERAL_REGS void cpu_xstate_save(void)
         __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
     }
     *(volatile u32 *)&mt_cpu.xstate_saved = 1;
+    if (mt_load_relaxed(&mt_x87_seen)) {
+        __asm__ volatile("fnstenv %0" : "=m"(mt_cpu.x87));
+    }
     /* C code expects an empty x87 stack, masked exceptions, default rounding, clean upper halves. */
     u32 mxcsr = MXCSR_INIT;
     __asm__ volatile("fninit\n\tldmxcsr %0" : : "m"(mxcsr));
     if ((mt_xsave.mask & XFEATURE_AVX) != 0) {
         __asm__ volatile("vzeroupper");
     }
+}
+
+/* XRSTOR has made the last x87 instruction's address 0, where XSAVE has not kept it, and the selectors. */
+GENERAL_REGS static void restore_x87_address(const u8 *area)
+{
+    u64 kept[2];
+    X87Env e;
+
+    __builtin_memcpy(kept, area + FXSAVE_FIP, sizeof(kept));
+    if ((kept[0] | kept[1]) >> 32 != 0) {
+        return; /* an environment has no room for such pointers */
+    }
+    __asm__ volatile("fnstenv %0" : "=m"(e));
+    e.ip = mt_cpu.x87.ip;
+    e.cs_opcode = mt_cpu.x87.cs_opcode;
+    e.dp = mt_cpu.x87.dp;
+    e.ds = mt_cpu.x87.ds;
+    __asm__ volatile("fldenv %0" : : "m"(e));
 }
 
 GENERAL_REGS void cpu_xstate_restore(void)
@@ -141,6 +177,9 @@ GENERAL_REGS void cpu_xstate_restore(void)
                          : "memory");
     } else {
         __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+    }
+    if (MT_UNLIKELY(mt_cpu.x87.ip != 0)) {
+        restore_x87_address(area);
     }
 }
 

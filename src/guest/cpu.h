@@ -29,6 +29,13 @@ enum {
 
 struct Thread;
 
+/* What FNSTENV stores: the x87 environment, with 32-bit pointers. */
+typedef struct X87Env {
+    u32 cw, sw, tw;
+    u32 ip, cs_opcode; /* of the last instruction; the opcode in bits 16 to 26 */
+    u32 dp, ds;        /* its operand */
+} X87Env;
+
 typedef struct CpuState {
     /* Exact guest state while translated code does not run. */
     u64 gpr[MT_NGPR]; /* hardware numbering */
@@ -70,6 +77,12 @@ typedef struct CpuState {
     u32 fix;    /* MT_FIX_*: what is left to do to the stack behind translated code (recover.c) */
     u64 resume; /* entering behind a call to the tool: its CallSite, else 0 */
     u32 copied; /* the block whose code behind an instruction was copied last (recover.c) */
+
+    /* For instructions that store the address of the last x87 instruction (x87ip.c). */
+    void (*x87_entry)(void); /* x87ip_entry */
+    X87Env x87;              /* as of cpu_xstate_save(), if mt_x87_seen; ip 0: nothing to restore */
+    u64 x87_at;              /* entering in front of such an instruction: its place, else 0 */
+    u32 x87_left;            /* the thread has been OUTSIDE since that address was looked at last */
 } CpuState;
 
 #define MT_FIX_RET 1u  /* a return is done: the word below rsp is to be rip */
@@ -86,6 +99,11 @@ static inline u32 cpu_pending(void)
 {
     return __atomic_load_n(&mt_cpu.pending, __ATOMIC_RELAXED);
 }
+
+/* An x87 instruction has been translated; never cleared. Atomic, relaxed: set before one can run. */
+extern bool mt_x87_seen;
+/* XSAVE keeps the last x87 instruction's address while an exception is pending only (AMD). */
+extern bool mt_x87_hidden;
 
 /* Saves/restores the guest's vector and x87 state (D5); both are idempotent. */
 void cpu_xstate_save(void);

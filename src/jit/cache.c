@@ -511,7 +511,8 @@ void cache_release(CacheOff code)
     mt_mutex_unlock(&pool_lock);
 }
 
-u32 cache_find_block(u64 host_pc, ChunkKind *kind)
+/* In the fast domain, too. */
+__attribute__((target("general-regs-only"))) u32 cache_find_block(u64 host_pc, ChunkKind *kind)
 {
     CacheOff off = cache_off(host_pc);
     Chunk *c = chunk_at(off);

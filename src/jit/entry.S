@@ -153,10 +153,13 @@ ib_probe_rdx:
 ib_probe_end:
 
 /* From recover_leave_cache(): mt_cpu is complete, rsp = host_rsp, flags are clean. */
-    .globl exit_signal
+    .globl exit_signal, exit_leave
 exit_signal:
     cld /* as at cache_enter_abort */
     mov $MT_EXIT_SIGNAL, %eax
+    jmp leave
+/* LIVE: eax = reason, rsp = host_rsp; mt_cpu is complete. */
+exit_leave:
     jmp leave
 
     .section .note.GNU-stack,"",@progbits

@@ -10,6 +10,7 @@
 
 #include "base/options.h"
 #include "jit/cache.h"
+#include "jit/x87ip.h"
 
 #define SLOT(i) MT_TP(slot[i])
 #define MT_FIX_BYTES 64     /* of a LowerFix: code */
@@ -353,10 +354,27 @@ static void lower_fs(Lower *l, const Insn *in)
     pcmap_steps(&l->map, in->len, s, n, 0);
 }
 
+/* movl $what, call_site; movl $ret, call_return; jmp *x87_entry; ret: */
+static void lower_x87_store(Lower *l, u32 what)
+{
+    emit_fs_store_imm32(&l->e, MT_TP(call_site), what);
+    pcmap_plain(&l->map, 0, 12);
+    emit_fs_store_imm32(&l->e, MT_TP(call_return), (u32)(l->e.x + 12 + 8));
+    pcmap_plain(&l->map, 0, 12);
+    emit_bytes(&l->e, "\x64\xff\x24\x25", 4);
+    emit_u32(&l->e, MT_TP(x87_entry));
+    pcmap_plain(&l->map, 0, 8);
+}
+
 static void lower_plain(Lower *l, const Insn *in)
 {
+    u32 what = x87ip_store_of(in);
     u8 b[16];
     u32 n;
+
+    if (what != X87_STORES_NOT) {
+        lower_x87_store(l, what);
+    }
 
     if ((in->flags & INSN_F_SEG_FS) && l->gs_is_tools) {
         lower_fs(l, in);

@@ -252,6 +252,22 @@ void recover_leave_cache(ucontext_t *uc)
     resume_at(uc, exit_signal);
 }
 
+void recover_in_front(u64 host_pc)
+{
+    ChunkKind kind;
+    const Block *b = block_of(cache_find_block(host_pc, &kind));
+    u32 off = cache_off(host_pc) - block_host(b);
+    PcState s;
+
+    if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off, &s)) {
+        mt_cpu.rip = s.pc;
+        mt_cpu.key = b->key;
+        if (b->extra != 0) {
+            counts_interrupted(block_side(b), off, s.insn_index, false);
+        }
+    }
+}
+
 /* --- tools' code ------------------------------------------------------------------------------ */
 
 /* Offset of the interrupted instruction from block_host(); ~0: not in the block's own code. */

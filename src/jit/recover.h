@@ -37,6 +37,10 @@ bool recover_tool_fault(ucontext_t *uc);
  * fault there is not the guest's. */
 bool recover_is_done(void);
 
+/* Translated code was not entered again at this place, which is in front of an instruction: makes mt_cpu's
+ * registers, which are the guest's, exact in the other fields too. Fast domain, INSIDE. */
+void recover_in_front(u64 host_pc);
+
 /* Slow domain, before anything else that is done with the state: completes what a call or return was
  * interrupted in (mt_cpu.fix). */
 void recover_fix_stack(void);

@@ -42,6 +42,7 @@ static void go_on(const CallSite *s)
 {
     mt_cpu.slot[7] = mt_cpu.call_return;
     mt_cpu.resume = (u64)s;
+    mt_cpu.x87_at = 0;
 }
 
 bool toolcall_light(void);

@@ -16,6 +16,7 @@
 #include "jit/recover.h"
 #include "jit/replace.h"
 #include "jit/smc.h"
+#include "jit/x87ip.h"
 #include "sched/world_inl.h"
 #include "sys/sys.h"
 
@@ -97,9 +98,11 @@ static FastCall fast_syscall(Thread *t)
         t->slow_call = mt_all_slow;
         return FAST_SLOW;
     }
-    if (!is_simple(nr, a) || may_write_code(nr, a) || !world_leave_from(t, WORLD_CODE)) {
+    if (!is_simple(nr, a) || may_write_code(nr, a) || x87ip_is_pending() ||
+        !world_leave_from(t, WORLD_CODE)) {
         return FAST_SLOW;
     }
+    c->x87_left = 1;
     r = sys_window(nr, a);
     if (r == MT_SYS_RESTART || (r == -EFAULT && may_write_code(nr, a)) ||
         (r == -EINTR && !(cpu_pending() & MT_PEND_SIGNAL) && nr != SYS_close)) {
@@ -178,9 +181,15 @@ u32 fast_run(Thread *t, u64 host_pc)
 
         t->in_syscall = false;
         mt_cpu.resume = 0;
+        mt_cpu.x87_at = 0;
         annot_foreign_begin();
         reason = cache_enter(host_pc);
         annot_foreign_end();
+        if (reason == MT_EXIT_ABORT && mt_cpu.x87_at != 0) {
+            recover_in_front(mt_cpu.x87_at);
+            reason = MT_EXIT_SIGNAL;
+            break;
+        }
         if (reason == MT_EXIT_SYSCALL) {
             take_edge(edge_of((u32)mt_cpu.exit_arg));
             f = fast_syscall(t);
@@ -212,5 +221,6 @@ u32 fast_run(Thread *t, u64 host_pc)
     if (mt_cpu.fix != 0) {
         recover_fix_stack();
     }
+    x87ip_to_guest();
     return reason;
 }

@@ -225,6 +225,7 @@ static void restore_parent(Thread *t, ParentState *s)
     mt_cpu.quantum = s->cpu.quantum;
     mt_cpu.xstate_saved = 1;
     memcpy(mt_cpu.xsave, s->xsave, mt_xsave.size);
+    mt_cpu.x87.ip = 0;
     __atomic_store_n(&mt_cpu.pending, pending, __ATOMIC_RELAXED);
     mt_store_relaxed(&t->tid, s->thread.tid);
     mt_store_relaxed(&t->tgid, s->thread.tgid);

@@ -16,6 +16,7 @@
 #include "base/stats.h"
 #include "jit/cache.h"
 #include "jit/smc.h"
+#include "jit/x87ip.h"
 #include "sched/fastpath.h"
 #include "sched/robust.h"
 #include "sched/runloop.h"
@@ -67,6 +68,7 @@ Thread *thread_start(bool is_main)
         free(t);
         return NULL;
     }
+    mt_cpu.x87_entry = x87ip_entry;
     annot_ignore(&mt_cpu.pending, sizeof(mt_cpu.pending));
     mt_cpu.thread = t;
     mt_cpu.quantum = (u64)mt_opts.quantum;

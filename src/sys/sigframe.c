@@ -312,6 +312,7 @@ static void init_xstate(CpuState *cpu)
     u8 *x = cpu->xsave;
     const u16 fcw = FCW_INIT;
     const u32 mxcsr = MXCSR_INIT;
+    cpu->x87.ip = 0;
     memset(x, 0, EXTENDED_OFF);
     memcpy(x, &fcw, sizeof(fcw));
     memcpy(x + MXCSR_OFF, &mxcsr, sizeof(mxcsr));
@@ -516,6 +517,7 @@ int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *
     *mask_valid = true;
     load_context(cpu, &uc.mc);
     cpu->xstate_saved = 1;
+    cpu->x87.ip = 0; /* as XRSTOR leaves it */
     *alt_out = (GuestAltStack){.sp = uc.ss_sp, .flags = uc.ss_flags, .size = uc.ss_size};
     return read_xstate(cpu, uc.mc.fpstate);
 }

@@ -18,7 +18,6 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "sched/world.h"
-#include "jit/x87ip.h"
 #include "sys/sigframe.h"
 #include "sys/sys_events.h"
 
@@ -341,7 +340,6 @@ static bool push_frame(Thread *t, const PendingSignal *p, const GuestSigaction *
                     p->trapno != TRAP_BP && p->trapno != TRAP_OF,
     };
     cpu_xstate_save();
-    x87ip_to_guest();
     if (sigframe_push(t->cpu, &t->altstack, &args, &bad) == 0) {
         return true;
     }
