@@ -2,80 +2,28 @@
  * decode.c -- decoding for the translator: entry points and the table of shapes.
  * Role:   programs are made of a few hundred instruction shapes. A shape is everything but the
  *         register numbers, displacement and immediate: opcode map, opcode, prefix 66/F2/F3, REX.W,
- *         register or memory form, ModRM.reg. What decode_slow() says about the first instruction
- *         of a shape is remembered in 16 bytes, and the next one costs a prefix and ModRM walk of
- *         about 15 ns instead of Zydis's 150.
+ *         register or memory form, ModRM.reg. What decode_slow() says about a shape is known in 16
+ *         bytes, in a table that mkshapes.c makes when mtvg is built, and an instruction costs a
+ *         prefix and ModRM walk of about 15 ns instead of Zydis's 150.
  * Invariants:
- *   S1. The fast path yields bit for bit what decode_slow() yields; when a shape is learned it is
- *       tried on the very instruction, and thrown out for good (SHAPE_NEVER) if it differs.
- *   S2. Whatever else than the shape decides is never learned: see is_irregular().
+ *   S1. The fast path yields bit for bit what decode_slow() yields: mkshapes.c tries each shape on many
+ *       instructions of it.
+ *   S2. Whatever else than the shape decides is not in the table: see is_irregular(). Nor is what depends
+ *       on the processor.
  *   S3. The fast path never looks at a byte beyond avail: it wants 15.
- * Locking: none. A shape is written before its number is; two threads that learn the same one at the
- *         same time waste an entry.
- * Memory: numbers of 2 bytes, so that the few hundred that are used lie on few pages, and the shapes
- *         one behind the other. */
-#include "jit/decode_impl.h"
+ * Locking: none, the table is constant. */
+#include "jit/decode_shape.h"
 
-#include "base/atomics.h"
 #include "base/options.h"
 
 #include <cpuid.h>
 #include <string.h>
-
-/* ---- shapes ---- */
-
-/* word 0; word 1 is the GPRs read (bits 0..15) and written (16..31) whatever the encoding names. */
-#define SHAPE_KNOWN 1ull
-#define SHAPE_NEVER 2ull
-#define SHAPE_REG_R 4ull /* ModRM.reg names a GPR that is read, written, of 8 bits */
-#define SHAPE_REG_W 8ull
-#define SHAPE_REG_8 0x10ull
-#define SHAPE_RM_R 0x20ull /* ModRM.rm, register form */
-#define SHAPE_RM_W 0x40ull
-#define SHAPE_RM_8 0x80ull
-#define SHAPE_OP_R 0x100ull /* the opcode's low three bits */
-#define SHAPE_OP_W 0x200ull
-#define SHAPE_OP_8 0x400ull
-#define SHAPE_MEM_R 0x800ull
-#define SHAPE_MEM_W 0x1000ull
-#define SHAPE_SEG 0x2000ull   /* a segment override counts */
-#define SHAPE_SHIFT 0x4000ull /* an immediate count: zero is another shape */
-#define SHAPE_IMM 16          /* bytes of immediate, 4 bits */
-#define SHAPE_CLS 20          /* 4 bits */
-#define SHAPE_FL_R 24         /* 8 bits each */
-#define SHAPE_FL_W 32
-#define SHAPE_MNEMONIC 40 /* 16 bits */
-
-typedef struct Shape {
-    u64 w0, w1;
-} Shape;
-
-/* map 2 bits, opcode 8, prefix 2, REX.W 1, register form 1, ModRM.reg 3. */
-#define MT_NSLOTS (1u << 17)
-static u16 numbers[MT_NSLOTS]; /* index into shapes; 0: not learned */
-
-/* A large compiler and its libraries have 1,500. What comes when all are taken is decoded in full. */
-#define MT_NSHAPES 8192u
-#define MT_SHAPE_NEVER 1u
-static Shape shapes[MT_NSHAPES];
-static u32 nshapes = MT_SHAPE_NEVER + 1; /* atomic, relaxed: who gets a number fills it in alone */
 
 /* One bit per opcode: has ModRM. A mistake here costs speed only (S1). */
 static const u32 modrm_default[8] = {0x0f0f0f0f, 0x0f0f0f0f, 0x00000000, 0x00000a08,
                                      0x0000ffff, 0x00000000, 0xff0f00c3, 0xc0c00000};
 static const u32 modrm_0f[8] = {0xffff200f, 0x0000ff00, 0xffffffff, 0xff7fffff,
                                 0xffff0000, 0xfffff838, 0xffff00ff, 0xffffffff};
-
-/* What the walk over an instruction's bytes finds. */
-typedef struct Walk {
-    u32 slot;
-    u8 map, opcode, opcode_off;
-    u8 prefix; /* 0, 0x66, 0xf2, 0xf3 */
-    u8 rex, rex_off, seg_off;
-    bool gs, has_modrm;
-    u8 modrm, sib;
-    u8 disp_off, disp_size, end; /* end: of the displacement, where an immediate begins */
-} Walk;
 
 /* S2: classes, operands or length depend on more than the shape, or it is too rare to care. */
 static bool is_irregular(const Walk *w)
@@ -92,11 +40,11 @@ static bool is_irregular(const Walk *w)
         case 0xc5:
         case 0x8c: /* segment registers */
         case 0x8e:
-        case 0x90:          /* nop, pause, xchg */
         case 0xa0 ... 0xa3: /* moffs */
         case 0xc8:          /* two immediates */
         case 0xcd: /* int: the immediate counts */ return true;
-        case 0xc6: /* xabort, xbegin */
+        case 0x90: return w->prefix == 0xf3 || (w->rex & 1); /* pause, xchg; else nop */
+        case 0xc6:                                           /* xabort, xbegin */
         case 0xc7: return (w->modrm & 0xf8) == 0xf8;
         case 0xd8 ... 0xdf: /* x87: rm is opcode, too */ return reg_form;
         case 0x70 ... 0x7f: /* 66: AMD and Intel differ */
@@ -149,18 +97,22 @@ static bool walk_modrm(Walk *w, const u8 *code, unsigned i)
     return i <= MT_INSN_MAX;
 }
 
-/* Up to an immediate. False: leave it to decode_slow(). Needs 15 readable bytes, and looks at no
- * more: two prefixes, REX, three bytes of opcode, ModRM, SIB. */
-static bool walk(Walk *w, const u8 *code)
+/* Four prefixes, REX, three bytes of opcode, ModRM, SIB: it looks at less than 15 bytes. */
+#define MT_SHAPE_PREFIXES 4u
+
+bool decode_walk(Walk *w, const u8 *code)
 {
     unsigned i = 0;
     u8 b;
 
     *w = (Walk){.rex_off = MT_NONE, .seg_off = MT_NONE};
     for (;; i++) {
+        if (i > MT_SHAPE_PREFIXES) {
+            return false;
+        }
         b = code[i];
         if (b == 0x66 || b == 0xf2 || b == 0xf3) {
-            if (w->prefix != 0) {
+            if (w->prefix != 0 && (b != 0x66 || w->prefix != b)) {
                 return false;
             }
             w->prefix = b;
@@ -170,7 +122,7 @@ static bool walk(Walk *w, const u8 *code)
             }
             w->seg_off = (u8)i;
             w->gs = b == 0x65;
-        } else {
+        } else if (b != 0x2e) { /* CS: in long nops */
             break;
         }
     }
@@ -283,9 +235,9 @@ static void apply_modrm(Insn *out, const Walk *w, u64 s0)
     }
 }
 
-/* Fills out by a shape; false if the instruction isn't of it after all. */
-static bool apply_shape(Insn *out, const Walk *w, GuestAddr pc, const u8 *code, u64 s0, u64 s1)
+bool decode_apply(Insn *out, const Walk *w, GuestAddr pc, const u8 *code, const Shape *s)
 {
+    const u64 s0 = s->w0, s1 = s->w1;
     unsigned imm_size = s0 >> SHAPE_IMM & 15;
     i64 imm = immediate(code + w->end, imm_size <= MT_INSN_MAX - w->end ? imm_size : 0);
 
@@ -325,126 +277,10 @@ static bool apply_shape(Insn *out, const Walk *w, GuestAddr pc, const u8 *code, 
     return true;
 }
 
-/* ---- learning ---- */
-
-/* A register operand of the sample; false if it doesn't fit. */
-static bool learn_register(u64 *s0, u64 *s1, const ZydisDecodedOperand *op)
-{
-    u8 number = decode_gpr(op->reg.value);
-    bool reads, writes;
-    u64 r, w, is_8;
-
-    if (number == MT_NONE) {
-        return true;
-    }
-    decode_register_effect(op, &reads, &writes);
-    switch (op->encoding) {
-    case ZYDIS_OPERAND_ENCODING_NONE:
-        *s1 |= (u64)reads << number | (u64)writes << (16 + number);
-        return true;
-    case ZYDIS_OPERAND_ENCODING_MODRM_REG:
-        r = SHAPE_REG_R, w = SHAPE_REG_W, is_8 = SHAPE_REG_8;
-        break;
-    case ZYDIS_OPERAND_ENCODING_MODRM_RM: r = SHAPE_RM_R, w = SHAPE_RM_W, is_8 = SHAPE_RM_8; break;
-    case ZYDIS_OPERAND_ENCODING_OPCODE: r = SHAPE_OP_R, w = SHAPE_OP_W, is_8 = SHAPE_OP_8; break;
-    default: return false;
-    }
-    *s0 |= (reads ? r : 0) | (writes ? w : 0) | (op->reg.value <= ZYDIS_REGISTER_R15B ? is_8 : 0);
-    return true;
-}
-
-/* A memory operand; false if it doesn't fit. */
-static bool learn_memory(u64 *s0, u64 *s1, const ZydisDecodedInstruction *z,
-                         const ZydisDecodedOperand *op)
-{
-    u8 base = decode_gpr(op->mem.base);
-
-    if (op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
-        if (decode_is_memory(z, op)) {
-            *s0 |= SHAPE_SEG;
-        }
-        return true;
-    }
-    *s1 |= base == MT_NONE ? 0 : 1ull << base;
-    return op->encoding == ZYDIS_OPERAND_ENCODING_NONE && decode_gpr(op->mem.index) == MT_NONE &&
-           (base == MT_RSP || base == MT_RBP || base == MT_RSI || base == MT_RDI || base == MT_RBX);
-}
-
-static bool learn_shape(Shape *out, const Walk *w, const Insn *in, const ZydisDecodedInstruction *z,
-                        const ZydisDecodedOperand *ops)
-{
-    const Fixup *fix = decode_fixup(z);
-    u64 s0 = SHAPE_KNOWN;
-    u64 s1 = 0;
-    bool fits = z->raw.imm[1].size == 0 && !(in->flags & INSN_F_VEX_LIKE) &&
-                in->cls != INSN_EMULATE;
-
-    for (unsigned i = 0; i < z->operand_count && fits; i++) {
-        if (ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER) {
-            fits = learn_register(&s0, &s1, &ops[i]);
-        } else if (ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY) {
-            fits = learn_memory(&s0, &s1, z, &ops[i]);
-        }
-    }
-    if (fix != NULL) {
-        s1 |= (u64)fix->gprs_read | (u64)fix->gprs_written << 16;
-        s0 |= fix->reads_reg ? SHAPE_REG_R : 0;
-        s0 |= fix->reads_rm ? SHAPE_RM_R : 0;
-    }
-    if ((w->map == 0 && (w->opcode == 0xc0 || w->opcode == 0xc1)) ||
-        (w->map == 1 && (w->opcode == 0xa4 || w->opcode == 0xac))) {
-        s0 |= SHAPE_SHIFT;
-    }
-    s0 |= in->flags & INSN_F_READS_MEM ? SHAPE_MEM_R : 0;
-    s0 |= in->flags & INSN_F_WRITES_MEM ? SHAPE_MEM_W : 0;
-    s0 |= (u64)in->imm_size << SHAPE_IMM | (u64)in->cls << SHAPE_CLS |
-          (u64)in->flags_read << SHAPE_FL_R | (u64)in->flags_written << SHAPE_FL_W |
-          (u64)in->mnemonic << SHAPE_MNEMONIC;
-    *out = (Shape){s0, s1};
-    return fits;
-}
-
 bool decode_same(const Insn *a, const Insn *b)
 {
     return memcmp(a, b, offsetof(Insn, flags_written) + 1) == 0 && a->target == b->target &&
            a->mem_addr == b->mem_addr && a->mnemonic == b->mnemonic;
-}
-
-/* A number for the shape; 0: there is none left. */
-static u32 add_shape(const Shape *s)
-{
-    u32 i = mt_load_relaxed(&nshapes);
-
-    while (i < MT_NSHAPES && !mt_cas(&nshapes, &i, i + 1)) {
-    }
-    if (i == MT_NSHAPES) {
-        return 0;
-    }
-    shapes[i] = *s;
-    return i;
-}
-
-/* Decodes the slow way and remembers the shape of what it found. */
-static void decode_and_learn(Insn *out, const Walk *w, GuestAddr pc, const u8 *code)
-{
-    ZydisDecodedInstruction z;
-    ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
-    Shape s;
-    Insn again;
-    u32 number;
-
-    if (!decode_full(out, pc, code, MT_INSN_MAX, &z, ops)) {
-        return; /* invalid: other registers or immediates may be valid */
-    }
-    if (!learn_shape(&s, w, out, &z, ops)) {
-        number = MT_SHAPE_NEVER;
-    } else if (!apply_shape(&again, w, pc, code, s.w0, s.w1)) {
-        return; /* a shift by zero teaches nothing */
-    } else {
-        number = decode_same(&again, out) ? add_shape(&s) : MT_SHAPE_NEVER; /* S1 */
-    }
-    /* REL pairs with decode_insn: who sees the number sees the shape. */
-    mt_store_release(&numbers[w->slot], (u16)number);
 }
 
 /* ---- entry points ---- */
@@ -454,7 +290,6 @@ void decode_init(void)
     unsigned a, b, c, d;
     char vendor[13] = {0};
 
-    shapes[MT_SHAPE_NEVER] = (Shape){SHAPE_NEVER, 0};
     ZydisDecoderInit(&decode_zydis, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     if (__get_cpuid(0, &a, &b, &c, &d)) {
         memcpy(vendor, &b, 4);
@@ -472,33 +307,16 @@ void decode_init(void)
 
 void decode_insn(Insn *out, GuestAddr pc, const u8 *code, size_t avail)
 {
-    u8 bytes[MT_INSN_MAX];
-    Walk w;
     const Shape *s;
-    u32 number;
+    Walk w;
 
-    /* One look at memory that another thread may be writing to: all of *out describes the same
-     * bytes, which are in it. */
-    if (MT_UNLIKELY(avail < MT_INSN_MAX)) {
-        memcpy(bytes, code, avail);
-        decode_slow(out, pc, bytes, avail);
+    if (MT_UNLIKELY(avail < MT_INSN_MAX) || mt_opts.decoder == DECODER_FULL ||
+        !decode_walk(&w, code)) {
+        decode_slow(out, pc, code, avail);
         return;
     }
-    memcpy(bytes, code, MT_INSN_MAX);
-    if (mt_opts.decoder == DECODER_FULL || !walk(&w, bytes)) {
-        decode_slow(out, pc, bytes, MT_INSN_MAX);
-        return;
+    s = &decode_shapes[decode_numbers[w.slot]];
+    if (MT_UNLIKELY(!(s->w0 & SHAPE_KNOWN)) || MT_UNLIKELY(!decode_apply(out, &w, pc, code, s))) {
+        decode_slow(out, pc, code, MT_INSN_MAX);
     }
-    /* ACQ pairs with decode_and_learn. */
-    number = mt_load_acquire(&numbers[w.slot]);
-    if (MT_UNLIKELY(number == 0)) {
-        decode_and_learn(out, &w, pc, bytes);
-        return;
-    }
-    s = &shapes[number];
-    if (MT_LIKELY(s->w0 & SHAPE_KNOWN) &&
-        MT_LIKELY(apply_shape(out, &w, pc, bytes, s->w0, s->w1))) {
-        return;
-    }
-    decode_slow(out, pc, bytes, MT_INSN_MAX);
 }

@@ -25,6 +25,7 @@
 #include <time.h>
 
 #define MT_MAX_INSNS 128
+#define MT_READ_AHEAD 128u /* bytes of guest code that are copied at a time */
 #define MT_MIN_SPACE 3072
 #define MT_LONG_RUN_MS 500
 #define MT_MIN_SPACE_INSTR 4096
@@ -46,7 +47,10 @@ typedef struct Plan {
     bool ended;       /* the last instruction ends the block */
     bool fault;
     GuestAddr fault_addr;
-    GuestAddr next;             /* where the block goes on if it is not ended */
+    GuestAddr next;    /* where the block goes on if it is not ended */
+    GuestAddr read_pc; /* `code`: what was read last, of one page */
+    u32 read_n;
+    u8 code[MT_READ_AHEAD];
     u16 followed[MT_MAX_INSNS]; /* instruction i is a jump that was followed */
     Insn insns[MT_MAX_INSNS];
 } Plan;
@@ -109,29 +113,50 @@ static bool page_readable(Plan *p, GuestAddr addr, bool *full)
     return (p->flags & TR_STEP) ? aspace_is_exec(addr) : plan_watch(p, addr, full);
 }
 
+/* The guest's bytes at pc: 15, or those up to the end of the page; *n: how many can be read. Its page is
+ * watched by now. Copied in pieces: a few instructions' bytes cost as much as one's. */
+static const u8 *plan_read(Plan *p, GuestAddr pc, u32 *n)
+{
+    u32 in_page = MT_PAGE_SIZE - (u32)(pc & (MT_PAGE_SIZE - 1));
+    u32 want = in_page < 15 ? in_page : 15;
+    u64 skip = pc - p->read_pc;
+
+    if (skip > p->read_n || p->read_n - skip < want) {
+        p->read_pc = pc;
+        p->read_n = (u32)safe_read_partial(p->code, pc,
+                                           in_page < MT_READ_AHEAD ? in_page : MT_READ_AHEAD);
+        skip = 0;
+    }
+    *n = p->read_n < want ? p->read_n : want;
+    return p->code + skip;
+}
+
 /* Decodes the instruction at pc. False: the block must end before it (fault or full). */
 static bool plan_fetch(Plan *p, GuestAddr pc, Insn *in)
 {
-    u8 code[16];
+    u32 in_page = MT_PAGE_SIZE - (u32)(pc & (MT_PAGE_SIZE - 1));
+    const u8 *code;
     bool full;
-    size_t in_page = MT_PAGE_SIZE - (pc & (MT_PAGE_SIZE - 1));
-    size_t n;
+    u32 n;
 
     if (!page_readable(p, pc, &full)) {
         p->fault = !full;
         p->fault_addr = pc;
         return false;
     }
-    n = safe_read_partial(code, pc, in_page < 15 ? in_page : 15);
+    code = plan_read(p, pc, &n);
     decode_insn(in, pc, code, n);
     if (in->cls == INSN_FAULT && n == in_page) {
+        u8 both[16];
+
         if (!page_readable(p, pc + n, &full)) {
             p->fault = !full;
             p->fault_addr = pc + n;
             return false;
         }
-        n += safe_read_partial(code + n, pc + n, 15 - n);
-        decode_insn(in, pc, code, n);
+        memcpy(both, code, n);
+        n += (u32)safe_read_partial(both + n, pc + n, 15 - n);
+        decode_insn(in, pc, both, n);
     }
     if (in->cls == INSN_FAULT) {
         p->fault = true;
@@ -610,7 +635,8 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     p.pc = pc;
     p.key = key;
     p.flags = flags;
-    p.n = p.branches = p.npages = 0;
+    p.n = p.branches = p.npages = p.read_n = 0;
+    p.read_pc = 0;
     p.replaced = p.checked = p.self = p.ended = p.fault = false;
     p.calls_go_on = mt_cache.return_stack && mt_instrument == NULL && key == 0 &&
                     !(flags & TR_STEP);
