@@ -153,6 +153,25 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     return pid;
 }
 
+i64 sched_quiesce(Thread *t, i64 (*fn)(Thread *, void *), void *arg)
+{
+    i64 r;
+
+    world_before_fork_stop(t);
+    world_stop_empty(t);
+    aspace_lock();
+    smc_before_fork();
+    signal_before_fork();
+    world_before_fork(t);
+    r = fn(t, arg);
+    world_after_fork_parent(t);
+    signal_after_fork_parent(t);
+    smc_after_fork();
+    aspace_unlock();
+    world_resume(t);
+    return r;
+}
+
 /* On the child's own host stack. */
 _Noreturn void vfork_child_main(ChildArgs *a);
 _Noreturn void vfork_child_main(ChildArgs *a)

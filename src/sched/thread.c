@@ -140,12 +140,10 @@ static void thread_free(Thread *t, bool of_guest)
  * start: a main thread that ends at once must not take itself for the last one. Atomic; ACQ_REL, so
  * that the last one sees what the others have counted. */
 static u32 live_threads = 1;
-u32 mt_lenders;
 
 void thread_count_fork_child(void)
 {
     mt_store_relaxed(&live_threads, 1); /* it is alone */
-    mt_store_relaxed(&mt_lenders, 0);
 }
 
 void thread_end(Thread *t)
@@ -289,12 +287,11 @@ static void *lender_main(void *arg)
     i64 pid;
 
     MT_ASSERT(t != NULL);
+    world_lender_begin();
     world_transit_end();
     take_state(s);
     t->sigmask = s->sigmask;
     tool_thread_start(t);
-    mt_store_relaxed(&t->lender_tid, t->tid);
-    mt_fetch_add(&mt_lenders, 1);
     pid = vfork_process(t, flags, ptid, ctid, s->stack, tls, exit_signal, &s->result, &s->done);
     if (pid < 0) {
         s->result = pid;
@@ -304,7 +301,6 @@ static void *lender_main(void *arg)
     wait_for_parent(s);
     free(s);
     tool_thread_end(t);
-    mt_fetch_sub(&mt_lenders, 1);
     thread_free(t, false);
     return NULL;
 }

@@ -52,8 +52,6 @@ typedef struct Thread {
     pid_t tgid;
     pthread_t host;
     bool is_main;
-    /* Atomic: a host thread that only sleeps in place of a vfork's parent; 0: not one. */
-    pid_t lender_tid;
     void *host_altstack;
 
     /* own thread only */
@@ -94,14 +92,14 @@ typedef struct Thread {
     u32 gate_phase; /* sequential mode: GATE_*; written by the thread itself */
     /* guarded by the world lock's queue lock */
     struct Thread *wait_next;
+    struct Thread *frozen_by; /* its tracer (world_freeze()), or NULL */
+    bool frozen_waits; /* it was taken out of a queue, as one that wants to stop the world if... */
+    bool frozen_stopper; /* ...this is set */
     /* [0] guarded by the world lock's scan lock, [1] by its grace lock */
     WorldScan scan[2];
     /* guarded by the thread list's lock; immutable while attached */
     u32 world_index;
 } Thread;
-
-/* Atomic: how many lenders there are (Thread.lender_tid). */
-extern u32 mt_lenders;
 
 static inline Thread *thread_self(void)
 {

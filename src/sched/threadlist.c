@@ -7,11 +7,92 @@
  * Locking:    world_threads_lock guards the links; innermost but for the queue lock. */
 #include "sched/world_priv.h"
 
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 MtMutex world_threads_lock = MT_MUTEX_INIT(RANK_WORLD_THREADS);
 static Thread *first, *last;
 static u32 count;      /* atomic; written under the lock */
 static u32 next_index; /* guarded by the lock */
 static u32 transit;    /* atomic: threads that start or end and are not on the list */
+
+/* Lenders that live, or lived when somebody last looked. The list is guarded by the lock; its head is
+ * atomic. */
+typedef struct Lender {
+    pid_t tgid, tid;
+    struct Lender *next;
+} Lender;
+static Lender *lenders;
+
+static void free_lenders(Lender *l)
+{
+    while (l != NULL) {
+        Lender *next = l->next;
+
+        free(l);
+        l = next;
+    }
+}
+
+/* Drops those that the kernel has let go. The caller frees what it is given, without the lock. */
+static Lender *prune_lenders_locked(void)
+{
+    Lender *gone = NULL, **p = &lenders;
+
+    while (*p != NULL) {
+        Lender *l = *p;
+
+        if (syscall(SYS_tgkill, l->tgid, l->tid, 0) == 0) {
+            p = &l->next;
+        } else {
+            mt_store_relaxed(p, l->next);
+            l->next = gone;
+            gone = l;
+        }
+    }
+    return gone;
+}
+
+void world_lender_begin(void)
+{
+    Lender *l = malloc(sizeof(*l)), *gone;
+
+    MT_ASSERT(l != NULL); /* a few bytes; the host thread itself needed more */
+    l->tgid = getpid();
+    l->tid = (pid_t)syscall(SYS_gettid);
+    mt_mutex_lock(&world_threads_lock);
+    gone = prune_lenders_locked();
+    l->next = lenders;
+    mt_store_relaxed(&lenders, l);
+    mt_mutex_unlock(&world_threads_lock);
+    free_lenders(gone);
+}
+
+bool world_has_lenders(void)
+{
+    return mt_load_relaxed(&lenders) != NULL;
+}
+
+bool world_is_lender(pid_t tid)
+{
+    bool found = false;
+
+    mt_mutex_lock(&world_threads_lock);
+    for (Lender *l = lenders; l != NULL; l = l->next) {
+        found = found || l->tid == tid; /* also one that has ended since the caller learned of it */
+    }
+    mt_mutex_unlock(&world_threads_lock);
+    return found;
+}
+
+/* A thread that has the number of one is not that one. */
+static void forget_lender_locked(pid_t tid)
+{
+    for (Lender *l = lenders; l != NULL; l = l->next) {
+        l->tid = l->tid == tid ? 0 : l->tid;
+    }
+}
 
 void world_attach(Thread *t)
 {
@@ -22,6 +103,7 @@ void world_attach(Thread *t)
     annot_ignore(&t->futex, 2 * sizeof(u32));
     mt_store_relaxed(&t->gate_phase, GATE_AWAY);
     mt_mutex_lock(&world_threads_lock);
+    forget_lender_locked(t->tid);
     t->world_index = next_index++;
     t->next = NULL;
     t->prev = last;
@@ -86,6 +168,7 @@ void threadlist_after_fork_child(Thread *t)
 {
     first = last = t;
     t->next = t->prev = NULL;
+    mt_store_relaxed(&lenders, NULL); /* the parent's; the few bytes stay */
     mt_store_relaxed(&count, 1);
     mt_store_relaxed(&transit, 0);
 }

@@ -450,6 +450,58 @@ static void writer_give(void)
     mt_mutex_unlock(&mt_world.queue);
 }
 
+/* ---- threads that a tracer has stopped ---- */
+
+static void freeze_locked(Thread *t, Thread *by)
+{
+    t->frozen_by = by;
+    if (is_sequential()) {
+        seq_freeze_locked(t);
+    } else {
+        t->frozen_waits = threadqueue_remove(&writers, t);
+    }
+}
+
+void world_freeze(Thread *by, pid_t tid)
+{
+    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
+        if (t->tid == tid) {
+            freeze_locked(t, by);
+        }
+    }
+}
+
+static void thaw_locked(Thread *t)
+{
+    t->frozen_by = NULL;
+    if (!t->frozen_waits) {
+        return;
+    }
+    t->frozen_waits = false;
+    if (is_sequential()) {
+        seq_thaw_locked(t);
+        return;
+    }
+    threadqueue_push(&writers, t);
+    if (writer == NULL) {
+        writer = threadqueue_pop(&writers);
+        world_unpark(writer);
+    }
+}
+
+void world_thaw(Thread *by, pid_t tid)
+{
+    mt_mutex_lock(&world_threads_lock);
+    mt_mutex_lock(&mt_world.queue);
+    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
+        if (t->frozen_by == by && (tid == 0 || t->tid == tid)) {
+            thaw_locked(t);
+        }
+    }
+    mt_mutex_unlock(&mt_world.queue);
+    mt_mutex_unlock(&world_threads_lock);
+}
+
 static i64 now_ns(void)
 {
     struct timespec ts;
@@ -661,6 +713,7 @@ void world_vfork_returned(Thread *t)
         world_mark_outside(t);
     }
     world_kernel_thread_changed(t);
+    world_thaw(t, 0); /* the kernel lets go what a dead tracer has stopped */
     if (t->rcu_nest != 0) {
         t->rcu_nest = 1;
         world_step(&t->rcu_state, 1);

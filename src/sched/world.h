@@ -73,6 +73,14 @@ void world_synchronize(Thread *t);
 void world_foreach_thread(void (*fn)(Thread *, void *), void *arg);
 u32 world_thread_count(void);
 
+/* Lenders: kernel threads of this process that only sleep in place of a vfork's parent (FORK.md), so not the
+ * guest's. Called by one, attached, before its first call for the guest; it counts until the kernel has let
+ * it go. */
+void world_lender_begin(void);
+bool world_is_lender(pid_t tid);
+/* Could there be one? Who asks while one is made may be told either. */
+bool world_has_lenders(void);
+
 /* fork: parent calls before_stop, OUTSIDE, then stops the world, then `before` last, when it holds all other locks
  * that the child must find free (lockorder.def). world_after_fork_parent() undoes both. The child's thread
  * list is only itself. In the child the stop is over (the thread is INSIDE or OUTSIDE as before
@@ -87,6 +95,12 @@ void world_after_fork_child(Thread *t);
 /* In the parent, after a vfork child that used its Thread object is gone: if the child was killed at a
  * bad moment, gives back what it held. t is OUTSIDE afterwards. */
 void world_vfork_returned(Thread *t);
+
+/* Tracing among threads of one memory (sched_quiesce()): the thread, OUTSIDE, stands still until its tracer, `by`,
+ * lets it go; the world lock is handed to others meanwhile. Locks of world_before_fork() held. */
+void world_freeze(Thread *by, pid_t tid);
+/* `by` lets the thread go, or all of its tracees (tid 0). */
+void world_thaw(Thread *by, pid_t tid);
 
 /* The kernel thread behind t, which is OUTSIDE, is another one from now on: kicks that were sent to the
  * old one do not arrive. */

@@ -59,7 +59,8 @@ static inline void threadqueue_push(ThreadQueue *q, Thread *t)
     q->tail = t;
 }
 
-static inline void threadqueue_remove(ThreadQueue *q, Thread *t)
+/* Was t in it? */
+static inline bool threadqueue_remove(ThreadQueue *q, Thread *t)
 {
     Thread *prev = NULL;
 
@@ -67,9 +68,10 @@ static inline void threadqueue_remove(ThreadQueue *q, Thread *t)
         if (i == t) {
             *(prev != NULL ? &prev->wait_next : &q->head) = t->wait_next;
             q->tail = q->tail == t ? prev : q->tail;
-            return;
+            return true;
         }
     }
+    return false;
 }
 
 static inline Thread *threadqueue_pop(ThreadQueue *q)
@@ -98,5 +100,7 @@ void seq_stop(Thread *t, bool inside);
 void seq_resume(Thread *t, bool inside);
 void seq_after_fork_child(Thread *t, bool inside);
 void seq_forget(Thread *t);
+void seq_freeze_locked(Thread *t);
+void seq_thaw_locked(Thread *t);
 
 #endif

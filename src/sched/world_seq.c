@@ -280,6 +280,29 @@ void seq_after_fork_child(Thread *t, bool inside)
     set_phase(t, inside ? GATE_HOLDS : GATE_AWAY);
 }
 
+/* ---- threads that a tracer has stopped ---- */
+
+/* t can't take its turn: it leaves the queues. */
+void seq_freeze_locked(Thread *t)
+{
+    t->frozen_stopper = threadqueue_remove(&stoppers, t) || borrowed == t;
+    t->frozen_waits = t->frozen_stopper || threadqueue_remove(&gate, t);
+    borrowed = borrowed == t ? NULL : borrowed;
+}
+
+/* It waits still, where it did; one that had lent the gate waits to be handed it, as a stopper does. */
+void seq_thaw_locked(Thread *t)
+{
+    if (t->frozen_stopper) {
+        threadqueue_push(&stoppers, t);
+    } else {
+        queue_locked(t);
+    }
+    if (holder == NULL) {
+        give_locked(false);
+    }
+}
+
 /* t's user died anywhere; t is OUTSIDE. */
 void seq_forget(Thread *t)
 {

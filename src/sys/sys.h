@@ -148,6 +148,9 @@ bool sys_has_capability(int cap);
 i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, int exit_signal);
 i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal);
 i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal);
+/* Calls fn while every other thread is OUTSIDE, with its state complete, and holds no lock of the runtime, as
+ * a fork does: what fn stops can stand still for as long as it likes. Caller OUTSIDE; fn's result. */
+i64 sched_quiesce(Thread *t, i64 (*fn)(Thread *, void *), void *arg);
 _Noreturn void sched_exit_group(Thread *t, int code);
 /* Dies of `sig` with its default action (core limits apply), after the end-of-run reports. */
 _Noreturn void sched_die_of_signal(Thread *t, int sig);

@@ -163,20 +163,11 @@ static bool is_hidden_fd(int number)
     return fd_is_hidden(number);
 }
 
-static void match_lender(Thread *t, void *arg)
-{
-    int *number = arg;
-    *number = mt_load_relaxed(&t->lender_tid) == *number ? -1 : *number;
-}
-
 /* Threads that sleep in a vfork in place of the guest's: who traces all of a process's threads would wait
  * for ever for such a one to stop. */
 static bool is_lender(int number)
 {
-    if (number > 0) {
-        world_foreach_thread(match_lender, &number);
-    }
-    return number < 0;
+    return world_is_lender(number);
 }
 
 /* Reads the record at `at`; its length, 0 if it can't be read. *ours: its name is a number that is
@@ -240,8 +231,7 @@ static IsHidden what_to_hide(int fd, GuestAddr buf, size_t n, const DirentShape 
     if (has_hidden_name(buf, n, shape, is_hidden_fd) && procfs_is_fd_dir(fd)) {
         return is_hidden_fd;
     }
-    /* Relaxed: who lists the threads while one is made may see it or not. */
-    if (mt_load_relaxed(&mt_lenders) != 0 && has_hidden_name(buf, n, shape, is_lender) &&
+    if (world_has_lenders() && has_hidden_name(buf, n, shape, is_lender) &&
         procfs_is_task_dir(fd)) {
         return is_lender;
     }

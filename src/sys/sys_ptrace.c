@@ -4,19 +4,24 @@
  *             CLONE_VM) may trace its threads, as leak checkers do to find what their registers and
  *             stacks point to. What the kernel says of a thread that is in the runtime are the
  *             runtime's registers; the guest's are in its CpuState.
+ *             Nor may a thread stop where it holds a lock of the runtime: its tracer shares them.
  * Locking:    the tracee is stopped: its CpuState stays as it is while it is read. */
 #include "base/safe.h"
 #include "jit/cache.h"
 #include "sched/world.h"
+#include "sys/signal.h"
 #include "sys/sys.h"
 
 #include <elf.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
 
 typedef struct FindThread {
     pid_t tid;
@@ -74,11 +79,79 @@ static void replace_xstate(pid_t tid, u64 at, size_t n)
     }
 }
 
+#define STOP_STEP_NS 100000
+#define STOP_STEPS \
+    1000 /* a tenth of a second: a parent of a vfork child does not stop before that ends */
+
+static i64 look_for_stop(pid_t tid, u64 flags, siginfo_t *si)
+{
+    si->si_pid = 0;
+    return sys_raw(SYS_waitid, P_PID, (u64)tid, (u64)si,
+                   WSTOPPED | WEXITED | WNOHANG | __WALL | flags, 0, 0);
+}
+
+/* The kernel stops the tracee as soon as it has a processor; what the guest's wait would find stays. A kick
+ * that was on its way may be first: that stop is not the guest's, the one asked for comes behind it. */
+static void await_stop(pid_t tid)
+{
+    struct timespec step = {0, STOP_STEP_NS};
+    siginfo_t si;
+
+    for (u32 i = 0; i < STOP_STEPS; i++) {
+        if (look_for_stop(tid, WNOWAIT, &si) != 0) {
+            return;
+        }
+        if (si.si_pid != 0) {
+            if (si.si_code != CLD_TRAPPED || si.si_status != MT_SIG_KICK) {
+                return;
+            }
+            look_for_stop(tid, 0, &si);
+            sys_raw(SYS_ptrace, PTRACE_CONT, (u64)tid, 0, MT_SIG_KICK, 0, 0);
+        }
+        nanosleep(&step, NULL);
+    }
+}
+
+/* A request that stops a thread of this memory, all others being quiet. */
+static i64 stop_quiet(Thread *t, void *arg)
+{
+    const u64 *a = arg;
+    i64 r = sys_raw(SYS_ptrace, a[0], a[1], a[2], a[3], 0, 0);
+    if (r == 0) {
+        await_stop((pid_t)a[1]);
+        world_freeze(t, (pid_t)a[1]);
+    }
+    return r;
+}
+
+static i64 request(Thread *t, const u64 a[6])
+{
+    switch (a[0]) {
+    case PTRACE_ATTACH:
+    case PTRACE_INTERRUPT:
+        if (find_cpu((pid_t)a[1]) != NULL) {
+            u64 copy[4] = {a[0], a[1], a[2], a[3]};
+            return sched_quiesce(t, stop_quiet, copy);
+        }
+        break;
+    case PTRACE_CONT:
+    case PTRACE_SYSCALL:
+    case PTRACE_SINGLESTEP:
+    case PTRACE_SINGLEBLOCK:
+    case PTRACE_SYSEMU:
+    case PTRACE_SYSEMU_SINGLESTEP:
+    case PTRACE_DETACH:
+    case PTRACE_KILL: world_thaw(t, (pid_t)a[1]); break;
+    default: break;
+    }
+    return sys_pass(t, SYS_ptrace, a);
+}
+
 i64 sys_ptrace(Thread *t, const u64 a[6])
 {
     struct iovec v;
     pid_t tid = (pid_t)a[1];
-    i64 r = sys_pass(t, SYS_ptrace, a);
+    i64 r = request(t, a);
     if (r == 0 && a[0] == PTRACE_GETREGS) {
         replace_registers(tid, a[3], sizeof(struct user_regs_struct));
     } else if (r == 0 && a[0] == PTRACE_GETREGSET && safe_read(&v, a[3], sizeof(v)) == 0) {
