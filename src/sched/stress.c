@@ -58,10 +58,13 @@ void stress_init(void)
         if (*end != '\0' || end == mt_opts.stress_seed) {
             mt_die(1, "--stress-seed: '%s' is not a number", mt_opts.stress_seed);
         }
-    } else if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
-        seed = 1;
+        mt_umsg("stress seed: %llu", (unsigned long long)seed);
+    } else if (modes != STRESS_GS) { /* that one rolls no dice */
+        if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
+            seed = 1;
+        }
+        mt_umsg_always("stress seed: %llu", (unsigned long long)seed);
     }
-    mt_umsg_always("stress seed: %llu", (unsigned long long)seed);
     mt_stress_on = modes != 0;
     mt_tool_gs = (modes & STRESS_GS) != 0;
 }
