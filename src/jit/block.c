@@ -45,21 +45,21 @@ static u64 block_bytes(const BlockShape *s)
                        8);
 }
 
-/* Sixteen pages at a time, which costs less than their faults one by one. If it fails: then they come. */
-static void populate_locked(void)
+/* Sixteen pages at a time, which costs less than their faults one by one. If it fails, or another thread is
+ * quicker: then they come. Without the lock, since it takes as long as many translations. */
+static void populate(u64 from, u64 to)
 {
-    const u64 step = 16 * MT_PAGE_SIZE;
-
-    while (arena_populated < arena_next && arena_populated + step <= arena_size) {
-        madvise(mt_block_arena + arena_populated, step, MADV_POPULATE_WRITE);
-        arena_populated += step;
+    if (from < to) {
+        madvise(mt_block_arena + from, to - from, MADV_POPULATE_WRITE);
     }
 }
 
 Block *block_alloc(const BlockShape *shape)
 {
+    const u64 step = 16 * MT_PAGE_SIZE;
     u64 n = block_bytes(shape);
     u64 cls = n / 8;
+    u64 from = 0, to = 0; /* to be populated */
     Block *p = NULL;
 
     mt_mutex_lock(&arena_lock);
@@ -69,10 +69,15 @@ Block *block_alloc(const BlockShape *shape)
     } else if (arena_next + n <= arena_size) {
         p = (Block *)(mt_block_arena + arena_next);
         arena_next += n;
-        populate_locked();
+        if (arena_populated < arena_next) {
+            from = arena_populated;
+            to = arena_populated = MT_ALIGN_UP(arena_next, step);
+            to = to < arena_size ? to : arena_size;
+        }
     }
     mt_mutex_unlock(&arena_lock);
     if (p != NULL) {
+        populate(from, to);
         memset(p, 0, n);
         p->nedges = (u8)shape->nedges;
         p->npages = (u8)shape->npages & 0x7f;

@@ -51,8 +51,8 @@ typedef struct EdgeTool {
 
 /* A page that the block depends on. */
 typedef struct PageLink {
-    u32 page;      /* entry of smc.c's table */
-    BlockRef next; /* the next block of the page; guarded by the page's lock */
+    u32 page;      /* entry of smc.c's table; immutable after publication */
+    BlockRef next; /* the next block of the page; guarded by the lock of the page's group */
 } PageLink;
 
 typedef struct Block {

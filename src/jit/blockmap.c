@@ -193,6 +193,7 @@ Block *blockmap_add(Block *b)
 #ifndef MT_BREAK_PUBLISH
     mt_store_release(&b->dead, 0); /* pairs with match() */
 #endif
+    mt_fetch_add(&block_count, 1); /* before it can be found, and retired */
     rcu_read_begin(thread_self());
     annot_publish(b);
     annot_foreign_begin();
@@ -200,8 +201,8 @@ Block *blockmap_add(Block *b)
     annot_foreign_end();
     annot_after(n); /* another thread's, perhaps */
     rcu_read_end(thread_self());
-    if (n == &b->node) {
-        mt_fetch_add(&block_count, 1);
+    if (n != &b->node) {
+        mt_fetch_sub(&block_count, 1);
     }
     return caa_container_of(n, Block, node);
 }

@@ -6,8 +6,9 @@
  *                 chunk is busy. One that is not busy may be taken over by another thread.
  *             C2. starts[0..nstarts) of a chunk is sorted by offset: room is taken upwards.
  *             C3. a chunk is free <=> no owner and no live block.
- * Locking:    pool_lock guards kinds, `live`, and changes of owners; the owner alone makes its chunk busy and
- *             not busy, and changes the bump pointers meanwhile. cache_find_block() takes no lock: nstarts
+ * Locking:    pool_lock guards kinds and changes of owners; the owner alone makes its chunk busy and not
+ *             busy, changes the bump pointers meanwhile, and counts `live` up without the lock: C3 is looked at
+ *             when there is no owner. cache_find_block() takes no lock: nstarts
  *             is published by a release store.
  * Signals:    cache_find_block() only. */
 #include "jit/cache.h"
@@ -36,7 +37,7 @@ typedef struct Chunk {
     CacheOff next; /* bump pointer; owner */
     u8 kind;
     u64 owner;   /* atomic: 0: none; own_id(), one more while busy */
-    u32 live;    /* pool_lock */
+    u32 live;    /* atomic: up by the owner, down under pool_lock */
     u32 nstarts; /* atomic: REL by the owner, ACQ by cache_find_block() */
     ChunkStart *starts;
 } Chunk;
@@ -214,7 +215,7 @@ static void pool_init(void)
         c->lo = mt_cache.code_lo + i * mt_cache.chunk_size;
         c->hi = c->lo + mt_cache.chunk_size;
         c->kind = CHUNK_FREE;
-        c->live = 0;
+        mt_store_relaxed(&c->live, 0);
         mt_store_relaxed(&c->owner, 0); /* world stopped, or before threads */
         mt_store_relaxed(&c->nstarts, 0);
     }
@@ -295,7 +296,8 @@ static void end_busy(Chunk *c)
 
 static void chunk_maybe_free_locked(Chunk *c)
 {
-    if (mt_load_relaxed(&c->owner) == 0 && c->live == 0 && c->kind != CHUNK_FREE) {
+    if (mt_load_relaxed(&c->owner) == 0 && mt_load_relaxed(&c->live) == 0 &&
+        c->kind != CHUNK_FREE) {
         c->kind = CHUNK_FREE;
         mt_store_release(&c->nstarts, 0);
     }
@@ -365,10 +367,10 @@ static Chunk *find_room_locked(ChunkKind kind, u32 need)
 /* A full chunk is hardly written any more (links are patched now and then): takes its pages out of the
  * writable view, where they count a second time as resident. Their contents stay. Now and then all pages
  * go, with those that links have been patched in since. */
-static void drop_write_view_locked(const Chunk *c)
+static void drop_write_view(const Chunk *c)
 {
-    static u32 count;
-    bool all = ++count % MT_DROP_ALL == 0;
+    static u32 count; /* atomic */
+    bool all = mt_fetch_add(&count, 1) % MT_DROP_ALL == MT_DROP_ALL - 1;
     u64 lo = MT_PAGE_UP(cache_write_ptr(all ? mt_cache.code_lo : c->lo));
     u64 hi = MT_PAGE_DOWN(cache_write_ptr(all ? (CacheOff)mt_cache.size : c->hi));
 
@@ -381,9 +383,11 @@ static Chunk *chunk_switch(ChunkKind kind, u32 need)
     Chunk *c = own[kind];
     bool was_free;
 
+    if (is_own(kind)) {
+        drop_write_view(c); /* without the lock: it takes a while */
+    }
     mt_mutex_lock(&pool_lock);
     if (is_own(kind)) {
-        drop_write_view_locked(c);
         give_up_locked(c);
     }
     c = find_room_locked(kind, need);
@@ -443,9 +447,7 @@ CacheOff cache_take_cold(CodeSpace *s, u32 n)
 
 static void count_live(Chunk *c)
 {
-    mt_mutex_lock(&pool_lock);
-    c->live++;
-    mt_mutex_unlock(&pool_lock);
+    mt_fetch_add(&c->live, 1);
 }
 
 static void add_start(Chunk *c, CacheOff off, u32 block)
@@ -503,10 +505,12 @@ static Chunk *chunk_at(CacheOff off)
 void cache_release(CacheOff code)
 {
     Chunk *c = chunk_at(code);
+    u32 live;
 
+    MT_ASSERT(c != NULL);
     mt_mutex_lock(&pool_lock);
-    MT_ASSERT(c != NULL && c->live > 0);
-    c->live--;
+    live = mt_fetch_sub(&c->live, 1);
+    MT_ASSERT(live > 0);
     chunk_maybe_free_locked(c);
     mt_mutex_unlock(&pool_lock);
 }

@@ -9,7 +9,15 @@
  *             S3. a version belongs to one page at one time and never comes again: so `checked` and
  *                 `self` are what they were when it was given out, and who finds it unchanged knows
  *                 that the page has been valid all the while.
- * Locking:    page_lock guards all of it. Order: aspace_lock before page_lock before chain locks.
+ *             S4. who changes a page has detached its blocks from the list when the version is the new
+ *                 one, under the page's group lock; so a block is on the list then, or smc_publish()
+ *                 finds the new version.
+ * Locking:    page_lock is held by whoever changes anything but a list's beginning; so there is one of
+ *             them. What smc_watch() and smc_publish() look at (version, valid, checked, self) and the
+ *             lists are changed under the page's group lock as well, which those two take alone: threads
+ *             that translate do not wait for each other unless their code's pages share a group.
+ *             The table only grows: it is read without a lock.
+ *             Order: aspace_lock, page_lock, group locks (in rising order), chain locks.
  * Lifetime:   retired blocks wait on retire_list for smc_reclaim(), which frees them after a grace
  *             period; until then threads may still run them. */
 #include "jit/smc.h"
@@ -28,17 +36,26 @@
 #include <sys/mman.h>
 
 #define MT_PAGE_BUCKETS 4096
+#define MT_PAGE_GROUPS 64
+#define MT_ENTRY_CHUNK 1024u
+#define MT_ENTRY_CHUNKS 65536u /* 256 GiB of code */
 #define MT_FAULTS_TO_CHECK 6
 #define MT_RECLAIM_AT 256
 
 typedef struct PageEntry {
+    /* immutable after publication */
     u64 page;
-    u32 version;
+    u32 number; /* of the entry */
+    u32 next;   /* in the bucket */
+    /* page_lock */
     u16 faults;
-    bool used, valid, is_protected, checked;
+    bool is_protected;
+    /* changed under page_lock and the group's lock, read under either */
+    bool valid, checked;
     bool self; /* its own code has written to it: matters when it is checked */
-    BlockRef head;
-    u32 next; /* in the bucket */
+    u32 version;
+    BlockRef
+        head; /* the same, but that smc_publish() puts blocks before it under the group's lock only */
 } PageEntry;
 
 /* Written under page_lock. The epoch goes up before the count goes down: a thread whose system call met
@@ -47,9 +64,14 @@ u32 mt_smc_protected, mt_smc_epoch;
 u64 mt_smc_lo, mt_smc_hi;
 
 static MtMutex page_lock = MT_MUTEX_INIT(RANK_JIT_PAGES);
-static PageEntry *entries;
-static u32 entry_count, entry_room;
-static u32 buckets[MT_PAGE_BUCKETS];
+static struct {
+    _Alignas(64) MtMutex m;
+} groups[MT_PAGE_GROUPS];
+/* Entries never move. Written under page_lock; a chunk is published with its first entry, an entry by its
+ * bucket's release store. */
+static PageEntry *chunks[MT_ENTRY_CHUNKS];
+static u32 entry_count;
+static u32 buckets[MT_PAGE_BUCKETS]; /* atomic */
 static u32 next_version; /* last one given out; written under page_lock, else atomic: a hint */
 static BlockRef retire_list;
 static u32 retire_count; /* likewise */
@@ -67,17 +89,23 @@ static u32 bucket_of(u64 page)
 
 void smc_init(void)
 {
-    entry_room = 1024;
-    entries = calloc(entry_room, sizeof(*entries));
-    MT_ASSERT(entries != NULL);
+    for (u32 i = 0; i < MT_PAGE_GROUPS; i++) {
+        mt_mutex_init(&groups[i].m, RANK_JIT_GROUP);
+    }
     entry_count = 1;
 }
 
-static PageEntry *find_locked(u64 page)
+static PageEntry *entry_at(u32 number)
 {
-    for (u32 i = buckets[bucket_of(page)]; i != 0; i = entries[i].next) {
-        if (entries[i].page == page) {
-            return &entries[i];
+    return &chunks[number / MT_ENTRY_CHUNK][number % MT_ENTRY_CHUNK];
+}
+
+static PageEntry *find(u64 page)
+{
+    /* ACQ pairs with make_locked() */
+    for (u32 i = mt_load_acquire(&buckets[bucket_of(page)]); i != 0; i = entry_at(i)->next) {
+        if (entry_at(i)->page == page) {
+            return entry_at(i);
         }
     }
     return NULL;
@@ -85,21 +113,32 @@ static PageEntry *find_locked(u64 page)
 
 static PageEntry *make_locked(u64 page)
 {
-    PageEntry *p = find_locked(page);
+    PageEntry *p = find(page), **chunk;
     u32 *bucket = &buckets[bucket_of(page)];
 
     if (p != NULL) {
         return p;
     }
-    if (entry_count == entry_room) {
-        entry_room *= 2;
-        entries = realloc(entries, entry_room * sizeof(*entries));
-        MT_ASSERT(entries != NULL);
+    MT_ASSERT(entry_count / MT_ENTRY_CHUNK < MT_ENTRY_CHUNKS);
+    chunk = &chunks[entry_count / MT_ENTRY_CHUNK];
+    if (*chunk == NULL) {
+        *chunk = calloc(MT_ENTRY_CHUNK, sizeof(**chunk));
+        MT_ASSERT(*chunk != NULL);
     }
-    p = &entries[entry_count];
-    *p = (PageEntry){.page = page, .used = true, .next = *bucket};
-    *bucket = entry_count++;
+    p = entry_at(entry_count);
+    *p = (PageEntry){.page = page, .number = entry_count, .next = *bucket};
+    mt_store_release(bucket, entry_count++); /* the entry is complete for find() */
     return p;
+}
+
+static u32 group_of(u32 entry)
+{
+    return entry % MT_PAGE_GROUPS;
+}
+
+static MtMutex *group_lock(const PageEntry *p)
+{
+    return &groups[group_of(p->number)].m;
 }
 
 static u32 new_version_locked(void)
@@ -111,7 +150,7 @@ static u32 new_version_locked(void)
 static void watch_result(const PageEntry *p, PageWatch *w)
 {
     w->page = p->page;
-    w->entry = (u32)(p - entries);
+    w->entry = p->number;
     w->version = p->version;
     w->checked = p->checked;
     w->self = p->checked && p->self;
@@ -130,20 +169,36 @@ static void widen_range_locked(GuestAddr page)
     }
 }
 
+/* Gives the page a new version. Returns what was on its list: S4, nobody comes to it behind us. */
+static BlockRef new_state_locked(PageEntry *p, bool valid, bool checked, bool self)
+{
+    BlockRef list;
+
+    mt_mutex_lock(group_lock(p));
+    list = p->head;
+    p->head = 0;
+    p->version = new_version_locked();
+    p->valid = valid;
+    p->checked = checked;
+    p->self = self;
+    mt_mutex_unlock(group_lock(p));
+    return list;
+}
+
 /* Both locks held. Makes S1 true for the page. */
-static bool validate_locked(PageEntry *p, const AspaceInfo *info)
+static void validate_locked(PageEntry *p, const AspaceInfo *info)
 {
     GuestAddr addr = p->page * MT_PAGE_SIZE;
+    bool checked = p->checked, self = p->self;
 
-    p->version = new_version_locked();
     if ((info->flags & MAP_SHARED) != 0 && (info->prot & PROT_EXEC) != 0) {
         /* Can be written through another mapping, or by another process. */
-        p->checked = true;
-        p->self = (info->prot & PROT_WRITE) != 0; /* there will be no fault to tell */
+        checked = true;
+        self = (info->prot & PROT_WRITE) != 0; /* there will be no fault to tell */
     }
-    if ((info->prot & PROT_WRITE) && !p->checked) {
+    if ((info->prot & PROT_WRITE) && !checked) {
         if (aspace_host_protect_locked(addr, MT_PAGE_SIZE, false) != 0) {
-            p->checked = true;
+            checked = true;
         } else {
             if (!p->is_protected) {
                 widen_range_locked(addr);
@@ -152,8 +207,7 @@ static bool validate_locked(PageEntry *p, const AspaceInfo *info)
             p->is_protected = true;
         }
     }
-    p->valid = true;
-    return true;
+    new_state_locked(p, true, checked, self); /* the list is empty, it was not valid */
 }
 
 static bool watch_slow(u64 page, PageWatch *w)
@@ -167,7 +221,7 @@ static bool watch_slow(u64 page, PageWatch *w)
         mt_mutex_lock(&page_lock);
         PageEntry *p = make_locked(page);
         if (!p->valid) {
-            ok = validate_locked(p, &info);
+            validate_locked(p, &info);
         }
         watch_result(p, w);
         mt_mutex_unlock(&page_lock);
@@ -197,13 +251,14 @@ bool smc_watch(GuestAddr addr, PageWatch *w)
     if (watch_recent(page, w)) {
         return true;
     }
-    mt_mutex_lock(&page_lock);
-    p = find_locked(page);
-    valid = p != NULL && p->valid;
-    if (valid) {
+    p = find(page);
+    valid = false;
+    if (p != NULL) {
+        mt_mutex_lock(group_lock(p));
+        valid = p->valid;
         watch_result(p, w);
+        mt_mutex_unlock(group_lock(p));
     }
-    mt_mutex_unlock(&page_lock);
     valid = valid || watch_slow(page, w);
     if (valid) {
         recent[page % MT_RECENT] = *w;
@@ -221,17 +276,19 @@ static BlockRef *next_of_page(Block *b, u32 entry)
     return &l->next;
 }
 
+/* It waits for the one who is just publishing b. */
 static void list_remove_locked(PageEntry *p, Block *b)
 {
-    u32 entry = (u32)(p - entries);
     BlockRef *link = &p->head;
 
+    mt_mutex_lock(group_lock(p));
     while (*link != 0 && *link != block_ref(b)) {
-        link = next_of_page(block_of(*link), entry);
+        link = next_of_page(block_of(*link), p->number);
     }
     if (*link != 0) {
-        *link = *next_of_page(b, entry);
+        *link = *next_of_page(b, p->number);
     }
+    mt_mutex_unlock(group_lock(p));
 }
 
 static void retire_locked(Block *b)
@@ -240,7 +297,7 @@ static void retire_locked(Block *b)
         return;
     }
     for (u32 i = 0; i < b->npages; i++) {
-        list_remove_locked(&entries[block_pages(b)[i].page], b);
+        list_remove_locked(entry_at(block_pages(b)[i].page), b);
     }
     b->retire_next = retire_list;
     retire_list = block_ref(b);
@@ -263,10 +320,38 @@ void smc_retire_private(Block *b)
     mt_mutex_unlock(&page_lock);
 }
 
+/* Takes the groups of the watched pages. Rising, so two that publish don't wait for each other in a circle;
+ * the lock order knows one rank for all. */
+static void take_groups(const PageWatch *w, u32 n, u64 *taken)
+{
+    *taken = 0;
+#ifndef MT_BREAK_PAGE_LOCK /* deliberately wrong: must be reported (tests/outer.py) */
+    for (u32 i = 0; i < n; i++) {
+        *taken |= 1ull << group_of(w[i].entry);
+    }
+#endif
+    for (u64 left = *taken; left != 0; left &= left - 1) {
+        MtMutex *m = &groups[__builtin_ctzll(left)].m;
+
+        if (left == *taken) {
+            mt_mutex_lock(m);
+        } else {
+            mt_mutex_lock_unordered(m);
+        }
+    }
+}
+
+static void give_groups(u64 taken)
+{
+    for (; taken != 0; taken &= taken - 1) {
+        mt_mutex_unlock(&groups[__builtin_ctzll(taken)].m);
+    }
+}
+
 static bool unchanged_locked(const PageWatch *w, u32 n)
 {
     for (u32 i = 0; i < n; i++) {
-        const PageEntry *p = &entries[w[i].entry];
+        const PageEntry *p = entry_at(w[i].entry);
 
         if (!p->valid || p->version != w[i].version) {
             return false;
@@ -277,46 +362,50 @@ static bool unchanged_locked(const PageWatch *w, u32 n)
 
 static void register_locked(Block *b, const PageWatch *w, u32 n)
 {
-    MT_DCHECK(n == b->npages);
     for (u32 i = 0; i < n; i++) {
-        PageEntry *p = &entries[w[i].entry];
+        PageEntry *p = entry_at(w[i].entry);
 
-        block_pages(b)[i] = (PageLink){w[i].entry, p->head};
+        block_pages(b)[i].next = p->head;
         p->head = block_ref(b);
     }
 }
 
 Block *smc_publish(Block *b, const PageWatch *w, u32 n)
 {
-    /* Without the lock first: who is late need not wait for it, and who is not has touched what he
-     * will need under it. */
+    /* Without the locks first: who is late need not wait for them, and who is not has touched what he
+     * will need under them. */
     Block *first = blockmap_prepare(b);
+    u64 taken;
 
     if (first != NULL) {
         return first;
     }
-#ifndef MT_BREAK_PAGE_LOCK /* deliberately wrong: must be reported (tests/outer.py) */
-    mt_mutex_lock(&page_lock);
-#endif
+    MT_DCHECK(n == b->npages);
+    for (u32 i = 0; i < n; i++) {
+        block_pages(b)[i].page =
+            w[i].entry; /* who finds b may retire it, and waits for the locks of these */
+    }
+    take_groups(w, n, &taken);
     if (unchanged_locked(w, n)) {
         first = blockmap_add(b);
         if (first == b) {
             register_locked(b, w, n);
         }
     }
-#ifndef MT_BREAK_PAGE_LOCK
-    mt_mutex_unlock(&page_lock);
-#endif
+    give_groups(taken);
     return first;
 }
 
-static void drop_blocks_locked(PageEntry *p)
+static void drop_blocks_locked(PageEntry *p, bool checked, bool self)
 {
-    while (p->head != 0) {
-        retire_locked(block_of(p->head));
+    BlockRef list = new_state_locked(p, false, checked, self);
+
+    while (list != 0) {
+        Block *b = block_of(list);
+
+        list = *next_of_page(b, p->number);
+        retire_locked(b);
     }
-    p->valid = false;
-    p->version = new_version_locked();
 }
 
 static void unprotect_locked(PageEntry *p)
@@ -330,10 +419,8 @@ static void unprotect_locked(PageEntry *p)
 
 static void page_changed_locked(PageEntry *p)
 {
-    drop_blocks_locked(p);
+    drop_blocks_locked(p, false, false);
     unprotect_locked(p);
-    p->checked = false;
-    p->self = false;
 }
 
 void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
@@ -343,7 +430,7 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
     mt_mutex_lock(&page_lock);
     if (last - first < 4 * (u64)entry_count) {
         for (u64 page = first; page <= last; page++) {
-            PageEntry *p = find_locked(page);
+            PageEntry *p = find(page);
 
             if (p != NULL) {
                 page_changed_locked(p);
@@ -351,8 +438,8 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
         }
     } else {
         for (u32 i = 1; i < entry_count; i++) {
-            if (entries[i].page >= first && entries[i].page <= last) {
-                page_changed_locked(&entries[i]);
+            if (entry_at(i)->page >= first && entry_at(i)->page <= last) {
+                page_changed_locked(entry_at(i));
             }
         }
     }
@@ -360,9 +447,9 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
 }
 
 /* aspace_lock and page_lock held: the page may be written from now on. */
-static void allow_write_locked(PageEntry *p)
+static void allow_write_locked(PageEntry *p, bool checked, bool self)
 {
-    drop_blocks_locked(p);
+    drop_blocks_locked(p, checked, self);
     unprotect_locked(p);
     aspace_host_protect_locked(p->page * MT_PAGE_SIZE, MT_PAGE_SIZE, true);
 }
@@ -371,31 +458,26 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
 {
     AspaceInfo info;
     PageEntry *p;
-    bool ours;
+    bool ours, self;
 
     aspace_lock();
     ours = aspace_query_locked(addr, &info) && (info.prot & PROT_WRITE) != 0;
     mt_mutex_lock(&page_lock);
-    p = find_locked(addr / MT_PAGE_SIZE);
+    p = find(addr / MT_PAGE_SIZE);
     /* Not ours: the guest may write, and the page was not protected by us: a real fault (beyond the
      * end of a file, say) unless another thread has just handled the same one. */
     ours = ours && p != NULL;
     if (ours && p->is_protected) {
         STAT_INC(SMC_FAULTS);
-        allow_write_locked(p);
-        if (++p->faults > MT_FAULTS_TO_CHECK) {
-            p->checked = true;
-        }
-        if (pc != 0 && (pc / MT_PAGE_SIZE == p->page || (pc + 15) / MT_PAGE_SIZE == p->page)) {
-            p->self = true;
-            *step_over = !p->checked;
-        }
+        self = pc != 0 && (pc / MT_PAGE_SIZE == p->page || (pc + 15) / MT_PAGE_SIZE == p->page);
+        allow_write_locked(p, p->checked || ++p->faults > MT_FAULTS_TO_CHECK, p->self || self);
+        *step_over = self && !p->checked;
     } else if (ours) {
         /* Another thread was first; or the page's contents were dropped (madvise), which forgets the
          * translations but leaves the host's protection. */
         ours = !p->valid || p->checked;
         if (ours) {
-            allow_write_locked(p);
+            allow_write_locked(p, p->checked, p->self);
         }
     }
     mt_mutex_unlock(&page_lock);
@@ -411,8 +493,10 @@ bool smc_unprotect_all(void)
     aspace_lock();
     mt_mutex_lock(&page_lock);
     for (u32 i = 1; i < entry_count && mt_smc_protected > 0; i++) {
-        if (entries[i].is_protected) {
-            allow_write_locked(&entries[i]);
+        PageEntry *p = entry_at(i);
+
+        if (p->is_protected) {
+            allow_write_locked(p, p->checked, p->self);
         }
     }
     any = mt_smc_epoch != seen;
@@ -433,10 +517,11 @@ bool smc_allow_write(GuestAddr start, u64 len)
     aspace_lock();
     mt_mutex_lock(&page_lock);
     for (u32 i = 1; i < entry_count; i++) {
-        GuestAddr page = entries[i].page * MT_PAGE_SIZE;
+        PageEntry *p = entry_at(i);
+        GuestAddr page = p->page * MT_PAGE_SIZE;
 
-        if (entries[i].is_protected && page < end && page + MT_PAGE_SIZE > start) {
-            allow_write_locked(&entries[i]);
+        if (p->is_protected && page < end && page + MT_PAGE_SIZE > start) {
+            allow_write_locked(p, p->checked, p->self);
             any = true;
         }
     }
@@ -521,7 +606,7 @@ void smc_flush_world(void)
     mt_mutex_lock(&page_lock);
     blockmap_flush_world();
     for (u32 i = 1; i < entry_count; i++) {
-        entries[i].head = 0;
+        entry_at(i)->head = 0; /* nobody publishes: the world is empty */
     }
     retire_list = 0;
     mt_store_relaxed(&retire_count, 0);
