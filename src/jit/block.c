@@ -40,9 +40,8 @@ static u64 block_bytes(const BlockShape *s)
 {
     u64 edge = sizeof(Edge) + (s->has_tool ? sizeof(EdgeTool) : 0);
 
-    return MT_ALIGN_UP(sizeof(Block) + s->nedges * edge + s->npages * sizeof(PageLink) +
-                           s->pcmap_len + s->extra,
-                       8);
+    return MT_ALIGN_UP(
+        sizeof(Block) + s->nedges * edge + s->npages * sizeof(u32) + s->pcmap_len + s->extra, 8);
 }
 
 /* Sixteen pages at a time, which costs less than their faults one by one. If it fails, or another thread is

@@ -49,12 +49,6 @@ typedef struct EdgeTool {
 
 #define MT_BLOCK_PAGES 3
 
-/* A page that the block depends on. */
-typedef struct PageLink {
-    u32 page;      /* entry of smc.c's table; immutable after publication */
-    BlockRef next; /* the next block of the page; guarded by the lock of the page's group */
-} PageLink;
-
 typedef struct Block {
     /* immutable after publication */
     struct cds_lfht_node node;
@@ -77,7 +71,7 @@ typedef struct Block {
     u32 dead;
     CacheOff ind;  /* entry for indirect branches (checks slot[1]); 0 none yet */
     CacheOff call; /* entry for EDGE_CALL; 0 none yet */
-    /* Edge edges[nedges], EdgeTool tools[has_tool ? nedges : 0], PageLink pages[npages],
+    /* Edge edges[nedges], EdgeTool tools[has_tool ? nedges : 0], u32 pages[npages] (entries of smc.c's table),
      * u8 pcmap[pcmap_len], u8 side[extra] follow */
 } Block;
 
@@ -108,9 +102,10 @@ static inline EdgeTool *block_tools(const Block *b)
     return (EdgeTool *)(block_edges(b) + b->nedges);
 }
 
-static inline PageLink *block_pages(const Block *b)
+/* The pages that the block depends on. */
+static inline u32 *block_pages(const Block *b)
 {
-    return (PageLink *)(block_tools(b) + (b->has_tool ? b->nedges : 0));
+    return (u32 *)(block_tools(b) + (b->has_tool ? b->nedges : 0));
 }
 
 static inline u8 *block_pcmap(const Block *b)

@@ -30,7 +30,7 @@
 #include <string.h>
 
 #define MT_CHAIN_LOCKS 64
-#define MT_MAP_BUCKETS (1u << 10) /* at first; every fourfold step takes a stopped world */
+#define MT_MAP_BUCKETS (1u << 10) /* at first; every twofold step takes a stopped world */
 #define MT_MAP_BUCKETS_MAX (1u << 22)
 #define MT_LARGE_PROGRAM 40000u /* blocks */
 
@@ -214,7 +214,7 @@ static void patch_jump(const Edge *e, u64 target)
     CacheOff at = edge_patch(e);
     u32 rel = (u32)(target - (cache_exec_addr(at) + 4));
 
-    mt_store_release((u32 *)cache_write_ptr(at), rel);
+    mt_store_release((u32 *)cache_patch_ptr(at), rel);
     annot_code_changed((void *)cache_exec_addr(at), 4);
 }
 
@@ -280,7 +280,7 @@ static CacheOff call_entry(Block *b)
     return at;
 }
 
-void chain_link(Edge *e, Block *to)
+void chain_link(Edge *e, Block *to, CacheOff at)
 {
     Block *from = edge_block(e);
     CacheOff entry;
@@ -288,7 +288,7 @@ void chain_link(Edge *e, Block *to)
     if (e->patch == 0) {
         return;
     }
-    entry = edge_kind(e) == EDGE_CALL ? call_entry(to) : block_host(to);
+    entry = edge_kind(e) == EDGE_CALL ? call_entry(to) : at;
     if (entry == 0) {
         return;
     }
@@ -491,9 +491,14 @@ bool blockmap_is_crowded(void)
     return mt_load_relaxed(&block_count) > 2 * table_buckets && table_buckets < MT_MAP_BUCKETS_MAX;
 }
 
+u32 blockmap_count(void)
+{
+    return mt_load_relaxed(&block_count);
+}
+
 bool blockmap_is_large(void)
 {
-    u32 n = mt_load_relaxed(&block_count);
+    u32 n = blockmap_count();
 
     return n >= MT_LARGE_PROGRAM &&
            n % 64 == 0; /* not each time: what is decided then takes a while */
@@ -508,8 +513,8 @@ void blockmap_grow_world(void)
     struct cds_lfht_node *n;
 
     smc_lock();
-    if (blockmap_is_crowded() && new_table(table_buckets * 4)) {
-        cache_grow_ibt_world(block_count);
+    if (blockmap_is_crowded() && new_table(table_buckets * 2)) {
+        cache_size_tables_world(block_count);
         rcu_read_begin(thread_self());
         annot_foreign_begin();
         cds_lfht_for_each(old, &it, n)
@@ -523,6 +528,9 @@ void blockmap_grow_world(void)
             set_seen(hash);
             if (b->ind != 0) {
                 ibt_put(b->pc, b->ind);
+            }
+            if (mt_cache.return_stack) {
+                return_points_locked(b, true);
             }
         }
         rcu_read_end(thread_self());

@@ -29,12 +29,14 @@ void blockmap_grow_world(void);
 
 /* Are there so many that the processor's predictor of indirect branches can't know the program's returns? */
 bool blockmap_is_large(void);
+u32 blockmap_count(void);
 
 /* World stopped, smc_lock() held: forgets all blocks. */
 void blockmap_flush_world(void);
 
-/* Links an exit of a block to `to`: the exit's jump is patched. Refuses dead blocks. */
-void chain_link(Edge *e, Block *to);
+/* Links an exit of a block to `to`: the exit's jump is patched to lead to `at`, in its code (calls: to its
+ * entry for calls). Refuses dead blocks. */
+void chain_link(Edge *e, Block *to, CacheOff at);
 
 /* Makes b's return points reachable for returns. */
 void return_points_publish(Block *b);
@@ -48,7 +50,9 @@ bool ibt_publish(Block *b);
  * slot[1], restores rcx from slot[0]. */
 static inline u64 ibt_lookup(GuestAddr pc)
 {
-    return mt_load_relaxed(ibt_slot(pc));
+    u64 at = mt_load_relaxed(ibt_slot(pc));
+
+    return at != 0 ? at : mt_cache.glue_ib_miss; /* 0: the table has just shrunk */
 }
 
 #endif

@@ -4,7 +4,7 @@
  *             know what blocks are (a BlockRef is a number here).
  * Invariants: C1. a chunk has at most one owner thread, and only the owner takes room from it, while the
  *                 chunk is busy. One that is not busy may be taken over by another thread.
- *             C2. starts[0..nstarts) of a chunk is sorted by offset: room is taken upwards.
+ *             C2. the first nstarts starts of a chunk are sorted by offset: room is taken upwards.
  *             C3. a chunk is free <=> no owner and no live block.
  * Locking:    pool_lock guards kinds and changes of owners; the owner alone makes its chunk busy and not
  *             busy, changes the bump pointers meanwhile, and counts `live` up without the lock: C3 is looked at
@@ -36,20 +36,25 @@ typedef struct Chunk {
     CacheOff lo, hi;
     CacheOff next; /* bump pointer; owner */
     u8 kind;
-    u64 owner;   /* atomic: 0: none; own_id(), one more while busy */
-    u32 live;    /* atomic: up by the owner, down under pool_lock */
-    u32 nstarts; /* atomic: REL by the owner, ACQ by cache_find_block() */
-    ChunkStart *starts;
+    u64 owner;           /* atomic: 0: none; own_id(), one more while busy */
+    u32 live;            /* atomic: up by the owner, down under pool_lock */
+    u32 nstarts;         /* atomic: REL by the owner, ACQ by cache_find_block() */
+    ChunkStart **starts; /* by MT_STARTS */
 } Chunk;
 
 #define MT_BLOCK_ALIGN 16u
-#define MT_SHARE_BELOW 16u /* threads share chunks when less than this part of all is free */
-#define MT_DROP_ALL 8      /* of so many full chunks one drops the whole writable view */
+#define MT_SHARE_BELOW 16u   /* threads share chunks when less than this part of all is free */
+#define MT_STARTS 128u       /* pieces that the list of a chunk's starts grows by */
+#define MT_PATCHED_PAGES 192 /* of the writable view, before they are dropped */
 
 Cache mt_cache;
 
 static MtMutex pool_lock = MT_MUTEX_INIT(RANK_JIT_CACHE);
 static Chunk *chunks;
+
+/* By page of the writable view: patched since all were dropped. Atomic, relaxed: for the count only. */
+static u64 *patched;
+static u32 npatched;
 
 /* By kind: the chunks that the thread had last. They are still its own if they say so. */
 static __thread Chunk *own[CHUNK_COLD + 1];
@@ -75,7 +80,7 @@ static u64 glue_jump(const void *target)
     return addr;
 }
 
-/* Only as much as is in use gets touched; one call is cheaper than a fault for each page, and the second
+/* Only as much as is in use is touched; one call is cheaper than a fault for each page, and the second
  * table's pages would be read before they are written (before Linux 5.14: as many faults). */
 static void ibt_clear(void)
 {
@@ -94,8 +99,13 @@ static void ibt_clear(void)
 
 static void ret_clear(void)
 {
-    for (u32 i = 0; mt_cache.return_stack && i < MT_RET_SIZE; i++) {
-        mt_cache.ret[i] = (u32)mt_cache.glue_ret_miss;
+    u32 last = cache_index(~0ull, mt_cache.ret_mask);
+
+    if (mt_cache.return_stack) {
+        madvise(mt_cache.ret, (last + 1) * sizeof(*mt_cache.ret), MADV_POPULATE_WRITE);
+        for (u32 i = 0; i <= last; i++) {
+            mt_cache.ret[i] = (u32)mt_cache.glue_ret_miss;
+        }
     }
 }
 
@@ -128,7 +138,7 @@ static void choose_instructions(void)
     mt_cache.fast_loop = mt_opts.ib_check == IB_CHECK_AUTO ? amd
                                                            : mt_opts.ib_check == IB_CHECK_LOOP;
     mt_cache.ibt_mask = pext ? ((1u << MT_IBT_BITS_MIN) - 1) << MT_IBT_SHIFT : 0xffff;
-    mt_cache.ret_mask = pext ? (MT_RET_SIZE - 1) << MT_RET_SHIFT : 0xffff;
+    mt_cache.ret_mask = pext ? ((1u << MT_RET_BITS_MIN) - 1) << MT_RET_SHIFT : 0xffff;
     mt_cache.ibt_mask_at = pext ? glue_word(mt_cache.ibt_mask) : 0;
     mt_cache.ret_mask_at = pext ? glue_word(mt_cache.ret_mask) : 0;
 }
@@ -243,7 +253,8 @@ int cache_init(void)
     mt_cache.chunk_size = choose_chunk_size(mt_cache.size - head);
     mt_cache.nchunks = (u32)((mt_cache.size - head) / mt_cache.chunk_size);
     chunks = calloc(mt_cache.nchunks, sizeof(*chunks));
-    if (chunks == NULL) {
+    patched = calloc(mt_cache.size / MT_PAGE_SIZE / 64 + 1, sizeof(*patched));
+    if (chunks == NULL || patched == NULL) {
         return -ENOMEM;
     }
     fd = new_memfd();
@@ -364,17 +375,33 @@ static Chunk *find_room_locked(ChunkKind kind, u32 need)
     return c;
 }
 
-/* A full chunk is hardly written any more (links are patched now and then): takes its pages out of the
- * writable view, where they count a second time as resident. Their contents stay. Now and then all pages
- * go, with those that links have been patched in since. */
-static void drop_write_view(const Chunk *c)
+/* Code that is hardly written any more: takes its pages out of the writable view, where they count a second
+ * time as resident. Their contents stay. */
+static void drop_write_view(CacheOff from, u64 to)
 {
-    static u32 count; /* atomic */
-    bool all = mt_fetch_add(&count, 1) % MT_DROP_ALL == MT_DROP_ALL - 1;
-    u64 lo = MT_PAGE_UP(cache_write_ptr(all ? mt_cache.code_lo : c->lo));
-    u64 hi = MT_PAGE_DOWN(cache_write_ptr(all ? (CacheOff)mt_cache.size : c->hi));
+    u64 lo = MT_PAGE_UP(cache_write_ptr(from)), hi = MT_PAGE_DOWN(mt_cache.write + to);
 
     madvise((void *)lo, hi - lo, MADV_DONTNEED);
+}
+
+static void drop_patched(void)
+{
+    mt_store_relaxed(&npatched, 0);
+    for (u64 i = 0; i < mt_cache.size / MT_PAGE_SIZE / 64 + 1; i++) {
+        mt_store_relaxed(&patched[i], 0);
+    }
+    drop_write_view(mt_cache.code_lo, mt_cache.size);
+}
+
+u8 *cache_patch_ptr(CacheOff o)
+{
+    u64 *word = &patched[o / MT_PAGE_SIZE / 64], bit = 1ull << (o / MT_PAGE_SIZE % 64);
+
+    if ((mt_load_relaxed(word) & bit) == 0 && (mt_fetch_or(word, bit) & bit) == 0 &&
+        mt_fetch_add(&npatched, 1) >= MT_PATCHED_PAGES) {
+        drop_patched();
+    }
+    return cache_write_ptr(o);
 }
 
 /* Gives the thread's chunk up (its blocks stay) and takes another. */
@@ -384,7 +411,7 @@ static Chunk *chunk_switch(ChunkKind kind, u32 need)
     bool was_free;
 
     if (is_own(kind)) {
-        drop_write_view(c); /* without the lock: it takes a while */
+        drop_write_view(c->lo, c->hi); /* without the lock: it takes a while */
     }
     mt_mutex_lock(&pool_lock);
     if (is_own(kind)) {
@@ -397,10 +424,6 @@ static Chunk *chunk_switch(ChunkKind kind, u32 need)
         /* What an outer Valgrind knows of the chunk's last use is void; its own patches to code that
          * has run are told one by one. */
         annot_code_changed((void *)cache_exec_addr(c->lo), c->hi - c->lo);
-    }
-    if (c != NULL && c->starts == NULL) {
-        c->starts = malloc(mt_cache.chunk_size / MT_BLOCK_ALIGN * sizeof(ChunkStart));
-        MT_ASSERT(c->starts != NULL);
     }
     own[kind] = c;
     return c;
@@ -450,11 +473,30 @@ static void count_live(Chunk *c)
     mt_fetch_add(&c->live, 1);
 }
 
+static ChunkStart *start_of(const Chunk *c, u32 i)
+{
+    return &c->starts[i / MT_STARTS][i % MT_STARTS];
+}
+
+/* Room for a chunk's start n; it stays when the chunk is used anew. */
+static void make_start(Chunk *c, u32 n)
+{
+    if (c->starts == NULL) {
+        c->starts = calloc(mt_cache.chunk_size / MT_BLOCK_ALIGN / MT_STARTS, sizeof(*c->starts));
+        MT_ASSERT(c->starts != NULL);
+    }
+    if (c->starts[n / MT_STARTS] == NULL) {
+        c->starts[n / MT_STARTS] = malloc(MT_STARTS * sizeof(ChunkStart));
+        MT_ASSERT(c->starts[n / MT_STARTS] != NULL);
+    }
+}
+
 static void add_start(Chunk *c, CacheOff off, u32 block)
 {
     u32 n = c->nstarts;
 
-    c->starts[n] = (ChunkStart){off, block};
+    make_start(c, n);
+    *start_of(c, n) = (ChunkStart){off, block};
     /* REL pairs with cache_find_block(): who sees the count sees the entry. */
     mt_store_release(&c->nstarts, n + 1);
     count_live(c);
@@ -535,18 +577,24 @@ __attribute__((target("general-regs-only"))) u32 cache_find_block(u64 host_pc, C
     while (lo < hi) {
         u32 mid = (lo + hi) / 2;
 
-        if (c->starts[mid].off <= off) {
+        if (start_of(c, mid)->off <= off) {
             lo = mid + 1;
         } else {
             hi = mid;
         }
     }
-    return lo > 0 ? c->starts[lo - 1].block : 0;
+    return lo > 0 ? start_of(c, lo - 1)->block : 0;
 }
 
-void cache_use_return_stack_world(void)
+/* The tables begin as small as they can be. */
+void cache_use_return_stack_world(u32 blocks)
 {
     mt_cache.return_stack = true;
+    madvise(mt_cache.ibt, MT_IBT_SIZE * sizeof(*mt_cache.ibt), MADV_DONTNEED);
+    if (mt_cache.ibt_mask_at != 0) {
+        mt_store_relaxed(&mt_cache.ibt_mask, ((1u << MT_IBT_BITS_MIN) - 1) << MT_IBT_SHIFT);
+    }
+    cache_size_tables_world(blocks);
 }
 
 bool cache_may_use_return_stack(void)
@@ -565,19 +613,34 @@ void cache_flush_world(void)
     ret_clear();
 }
 
-void cache_grow_ibt_world(u32 blocks)
+/* A mask of more bits until there are `want` entries, and its copy for pext, if there is one. */
+static u32 grow_mask(u32 mask, u32 copy_at, u32 want, u32 size)
 {
-    if (mt_cache.ibt_mask_at != 0) {
-        u32 last = mt_cache.ibt_mask >> MT_IBT_SHIFT;
+    const u32 shift = (u32)__builtin_ctz(mask);
+    u32 last = mask >> shift;
 
-        while (last < 8 * blocks && last < MT_IBT_SIZE - 1) {
-            last = last << 1 | 1;
-        }
-        /* A thread in the fast domain may use the old one once more: what it finds is checked. */
-        mt_store_relaxed(&mt_cache.ibt_mask, last << MT_IBT_SHIFT);
-        *(u64 *)cache_write_ptr(cache_off(mt_cache.ibt_mask_at)) = mt_cache.ibt_mask;
+    if (copy_at == 0) {
+        return mask;
     }
+    while (last < want && last < size - 1) {
+        last = last << 1 | 1;
+    }
+    *(u64 *)cache_write_ptr(cache_off(copy_at)) = (u64)last << shift;
+    return last << shift;
+}
+
+/* Where returns have a table of their own, few blocks have an indirect entry. */
+void cache_size_tables_world(u32 blocks)
+{
+    const bool own = mt_cache.return_stack;
+
+    /* A thread in the fast domain may use the old one once more: what it finds is checked. */
+    mt_store_relaxed(&mt_cache.ibt_mask, grow_mask(mt_cache.ibt_mask, mt_cache.ibt_mask_at,
+                                                   own ? 2 * blocks : 8 * blocks, MT_IBT_SIZE));
+    mt_cache.ret_mask = grow_mask(mt_cache.ret_mask, mt_cache.ret_mask_at, 8 * blocks,
+                                  own ? MT_RET_SIZE : 1);
     ibt_clear();
+    ret_clear();
 }
 
 void cache_thread_exit(void)

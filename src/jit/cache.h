@@ -15,15 +15,17 @@ typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
  * from bit 2 on, where the processor has a fast pext, which leaves the flags alone; else the low 16
  * (movzx). A miss looks in the second (entry.S), by 16 bits of its CRC, so that two targets which
  * collide in one hardly ever do in the other. Returns over the processor's return stack look in a table
- * of their own, which names return points by 4 bytes: 20 bits from bit 3 on, since calls are some bytes
- * apart, and since the fewer cache lines the tables take, the better. */
+ * of their own, which names return points by 4 bytes: 13 to 20 bits from bit 3 on, since calls are some
+ * bytes apart, and since the fewer cache lines the tables take, the better. */
 #define MT_IBT_BITS_MIN 13
 #define MT_IBT_BITS_MAX 18
 #define MT_IBT_SHIFT 2
 #define MT_IBT_SIZE (1u << MT_IBT_BITS_MAX)
 #define MT_IBT2_SIZE (1u << 16)
 #define MT_RET_SHIFT 3
-#define MT_RET_SIZE (1u << 20)
+#define MT_RET_BITS_MIN 13
+#define MT_RET_BITS_MAX 20
+#define MT_RET_SIZE (1u << MT_RET_BITS_MAX)
 #define MT_IBT_BYTES (MT_IBT_SIZE * 8u + MT_IBT2_SIZE * 4u + MT_RET_SIZE * 4u)
 #define MT_GLUE_BYTES 4096u
 #define MT_CHUNK_MAX 65536u
@@ -47,7 +49,6 @@ typedef struct Cache {
     u32 *ret;         /* returns: address of a return point, or of the miss stub */
     u32 ibt_mask_at;  /* address of a 64-bit copy of ibt_mask, for pext; 0: no pext, 16 bits */
     u32 ret_mask_at;  /* the same */
-    u32 ret_mask;     /* which bits of the target index the returns' table */
     bool fast_loop;   /* `loop` is a cheap branch: AMD */
     CacheOff code_lo; /* first chunk */
     u32 chunk_size;
@@ -60,8 +61,9 @@ typedef struct Cache {
     u32 generation;
     /* changed with the world empty and smc_lock() held */
     bool return_stack; /* calls and returns go over the processor's return stack */
-    /* atomic; changed by cache_grow_ibt_world() only */
+    /* atomic; changed by cache_size_tables_world() only */
     u32 ibt_mask; /* which bits of the target index the first table */
+    u32 ret_mask; /* and the returns' table */
 } Cache;
 
 extern Cache mt_cache;
@@ -98,12 +100,13 @@ u32 cache_find_block(u64 host_pc, ChunkKind *kind);
 /* World stopped: forgets all code. */
 void cache_flush_world(void);
 
-/* World stopped: the tables for indirect branches as large as is good for that many blocks, and empty. */
-void cache_grow_ibt_world(u32 blocks);
+/* World stopped: the tables for indirect branches and returns as large as is good for that many blocks, and
+ * empty. */
+void cache_size_tables_world(u32 blocks);
 
 /* World empty, smc_lock() held, and a flush follows: code that is made from now on uses the processor's return
- * stack. */
-void cache_use_return_stack_world(void);
+ * stack. The program has that many blocks. */
+void cache_use_return_stack_world(u32 blocks);
 /* May it be used, by what the options and the processor say, though it is not yet? */
 bool cache_may_use_return_stack(void);
 
@@ -134,6 +137,10 @@ static inline u8 *cache_write_ptr(CacheOff o)
 {
     return mt_cache.write + o;
 }
+
+/* The same, to patch code that has been written long since: so many pages of the writable view become
+ * resident, where they count a second time, and no more. */
+u8 *cache_patch_ptr(CacheOff o);
 
 static inline bool cache_contains(u64 host_pc)
 {

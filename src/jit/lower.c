@@ -968,8 +968,7 @@ void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target)
 
     d->stub = here(l);
     emit_exit(&l->e, glue);
-    pcmap_plain(&l->map, 0, 12);
-    pcmap_plain(&l->map, in->len, 5);
+    pcmap_steps(&l->map, in->len, (PcStep[]){{12, PC_SAME}, {5, PC_SAME}}, 2, 0);
 }
 
 void lower_exit_at(Lower *l, CacheOff at, EdgeKind kind, GuestAddr target)

@@ -171,3 +171,38 @@ bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out)
     *out = (PcState){pc, PC_SAME, 0, 0, index};
     return off == 0;
 }
+
+bool pcmap_find_insn(const u8 *map, u32 len, GuestAddr pc, GuestAddr want, u32 *off)
+{
+    u32 at = 0, hlen;
+
+    *off = 0;
+    while (at < len) {
+        const u8 *rec = map + at;
+        u32 glen = rec[0] >> 4;
+
+        hlen = rec[0] & 15;
+        if (glen != 0 && pc == want) {
+            return true;
+        }
+        if (hlen != 0) {
+            at++;
+        } else if (rec[1] == GOTO_REL) {
+            pc += (u64)(i64)(i32)load(rec + 2, 4);
+            at += 6;
+        } else if (rec[1] == GOTO_ABS) {
+            pc = load(rec + 2, 8);
+            at += 10;
+        } else if (rec[1] == AGAIN) {
+            return false; /* no instruction begins behind it */
+        } else if (rec[1] == SPILLS || rec[1] == SPILLS_FLAGS) {
+            hlen = (u32)load(rec + 2, 2);
+            at += 6;
+        } else {
+            at += steps_size(rec, &hlen);
+        }
+        *off += hlen;
+        pc += glen;
+    }
+    return false;
+}

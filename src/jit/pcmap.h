@@ -78,4 +78,8 @@ typedef struct PcState {
  * False: off is behind the end. Signal-safe. */
 bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out);
 
+/* The other way round: where the code of the instruction at `want` begins; there all is exact. False: the
+ * block has none for it (a jump that was followed has no code). */
+bool pcmap_find_insn(const u8 *map, u32 len, GuestAddr pc, GuestAddr want, u32 *off);
+
 #endif

@@ -29,6 +29,8 @@
 #include "guest/aspace.h"
 #include "jit/blockmap.h"
 #include "jit/cache.h"
+#include "jit/instr.h"
+#include "jit/pcmap.h"
 #include "sched/world.h"
 
 #include <stdlib.h>
@@ -42,6 +44,18 @@
 #define MT_FAULTS_TO_CHECK 6
 #define MT_RECLAIM_AT 256
 
+/* A block that was made from the page; its instructions there begin from lo to hi. */
+typedef struct PageSpan {
+    u16 lo, hi;
+    BlockRef block;
+} PageSpan;
+
+/* All blocks that were made from the page. */
+typedef struct SpanList {
+    PageSpan *spans;
+    u32 n, room;
+} SpanList;
+
 typedef struct PageEntry {
     /* immutable after publication */
     u64 page;
@@ -54,8 +68,7 @@ typedef struct PageEntry {
     bool valid, checked;
     bool self; /* its own code has written to it: matters when it is checked */
     u32 version;
-    BlockRef
-        head; /* the same, but that smc_publish() puts blocks before it under the group's lock only */
+    SpanList list; /* the same, but that smc_publish() adds to it under the group's lock only */
 } PageEntry;
 
 /* Written under page_lock. The epoch goes up before the count goes down: a thread whose system call met
@@ -170,13 +183,13 @@ static void widen_range_locked(GuestAddr page)
 }
 
 /* Gives the page a new version. Returns what was on its list: S4, nobody comes to it behind us. */
-static BlockRef new_state_locked(PageEntry *p, bool valid, bool checked, bool self)
+static SpanList new_state_locked(PageEntry *p, bool valid, bool checked, bool self)
 {
-    BlockRef list;
+    SpanList list;
 
     mt_mutex_lock(group_lock(p));
-    list = p->head;
-    p->head = 0;
+    list = p->list;
+    p->list = (SpanList){NULL, 0, 0};
     p->version = new_version_locked();
     p->valid = valid;
     p->checked = checked;
@@ -266,28 +279,74 @@ bool smc_watch(GuestAddr addr, PageWatch *w)
     return valid;
 }
 
-static BlockRef *next_of_page(Block *b, u32 entry)
+static void add_span_locked(SpanList *l, const PageWatch *w, BlockRef block)
 {
-    PageLink *l = block_pages(b);
-
-    while (l->page != entry) {
-        l++;
+    if (l->n == l->room) {
+        l->room += l->room / 2 + 4;
+        l->spans = realloc(l->spans, l->room * sizeof(*l->spans));
+        MT_ASSERT(l->spans != NULL);
     }
-    return &l->next;
+    l->spans[l->n++] = (PageSpan){w->lo, w->hi, block};
+}
+
+static void remove_span_locked(SpanList *l, BlockRef block)
+{
+    for (u32 i = l->n; i-- > 0;) {
+        if (l->spans[i].block == block) {
+            l->spans[i] = l->spans[--l->n];
+            return;
+        }
+    }
+}
+
+/* Not where a tool's code, the count of the quantum or a check stand at the beginning of blocks. */
+static bool enters_inside(u32 key)
+{
+    return mt_opts.enter_inside && mt_opts.parallel && mt_instrument == NULL && key == 0;
+}
+
+static bool find_inside_locked(const SpanList *l, GuestAddr pc, Place *place)
+{
+    u32 in_page = pc % MT_PAGE_SIZE, off;
+
+    for (u32 i = 0; i < l->n; i++) {
+        const PageSpan *s = &l->spans[i];
+        Block *b = block_of(s->block);
+
+        if (s->lo <= in_page && in_page <= s->hi &&
+            pcmap_find_insn(block_pcmap(b), b->pcmap_len, b->pc, pc, &off)) {
+            *place = (Place){b, block_host(b) + off};
+            return true;
+        }
+    }
+    return false;
+}
+
+bool smc_find_code(GuestAddr pc, u32 key, Place *place)
+{
+    Block *b = blockmap_find(pc, key);
+    PageEntry *p;
+    bool found;
+
+    if (b != NULL || !enters_inside(key)) {
+        *place = (Place){b, b != NULL ? block_host(b) : 0};
+        return b != NULL;
+    }
+    p = find(pc / MT_PAGE_SIZE);
+    if (p == NULL) {
+        return false;
+    }
+    mt_mutex_lock(group_lock(p));
+    found = p->valid && !p->checked && find_inside_locked(&p->list, pc, place);
+    mt_mutex_unlock(group_lock(p));
+    return found;
 }
 
 /* It waits for the one who is just publishing b. */
 static void list_remove_locked(PageEntry *p, Block *b)
 {
-    BlockRef *link = &p->head;
-
     mt_mutex_lock(group_lock(p));
-    while (*link != 0 && *link != block_ref(b)) {
-        link = next_of_page(block_of(*link), p->number);
-    }
-    if (*link != 0) {
-        *link = *next_of_page(b, p->number);
-    }
+    remove_span_locked(&p->list, block_ref(b));
     mt_mutex_unlock(group_lock(p));
 }
 
@@ -297,7 +356,7 @@ static void retire_locked(Block *b)
         return;
     }
     for (u32 i = 0; i < b->npages; i++) {
-        list_remove_locked(entry_at(block_pages(b)[i].page), b);
+        list_remove_locked(entry_at(block_pages(b)[i]), b);
     }
     b->retire_next = retire_list;
     retire_list = block_ref(b);
@@ -363,10 +422,7 @@ static bool unchanged_locked(const PageWatch *w, u32 n)
 static void register_locked(Block *b, const PageWatch *w, u32 n)
 {
     for (u32 i = 0; i < n; i++) {
-        PageEntry *p = entry_at(w[i].entry);
-
-        block_pages(b)[i].next = p->head;
-        p->head = block_ref(b);
+        add_span_locked(&entry_at(w[i].entry)->list, &w[i], block_ref(b));
     }
 }
 
@@ -382,8 +438,8 @@ Block *smc_publish(Block *b, const PageWatch *w, u32 n)
     }
     MT_DCHECK(n == b->npages);
     for (u32 i = 0; i < n; i++) {
-        block_pages(b)[i].page =
-            w[i].entry; /* who finds b may retire it, and waits for the locks of these */
+        /* Who finds b may retire it, and waits for the locks of these. */
+        block_pages(b)[i] = w[i].entry;
     }
     take_groups(w, n, &taken);
     if (unchanged_locked(w, n)) {
@@ -398,14 +454,12 @@ Block *smc_publish(Block *b, const PageWatch *w, u32 n)
 
 static void drop_blocks_locked(PageEntry *p, bool checked, bool self)
 {
-    BlockRef list = new_state_locked(p, false, checked, self);
+    SpanList list = new_state_locked(p, false, checked, self);
 
-    while (list != 0) {
-        Block *b = block_of(list);
-
-        list = *next_of_page(b, p->number);
-        retire_locked(b);
+    for (u32 i = 0; i < list.n; i++) {
+        retire_locked(block_of(list.spans[i].block));
     }
+    free(list.spans);
 }
 
 static void unprotect_locked(PageEntry *p)
@@ -606,7 +660,7 @@ void smc_flush_world(void)
     mt_mutex_lock(&page_lock);
     blockmap_flush_world();
     for (u32 i = 1; i < entry_count; i++) {
-        entry_at(i)->head = 0; /* nobody publishes: the world is empty */
+        entry_at(i)->list.n = 0; /* nobody publishes: the world is empty */
     }
     retire_list = 0;
     mt_store_relaxed(&retire_count, 0);

@@ -14,6 +14,8 @@ typedef struct PageWatch {
     u32 version;  /* changes when the page's code may have changed */
     bool checked; /* blocks must compare their bytes at entry */
     bool self;    /* the page writes to itself: end blocks behind each store */
+    /* Filled in by who watches it: offsets of the first and the last instruction that begins there. */
+    u16 lo, hi;
 } PageWatch;
 
 void smc_init(void);
@@ -27,6 +29,17 @@ bool smc_watch(GuestAddr addr, PageWatch *w);
  * that another thread published first, or NULL: a page has changed since smc_watch(); b is not in the
  * map then. */
 Block *smc_publish(Block *b, const PageWatch *w, u32 n);
+
+/* Where translated code can be entered. */
+typedef struct Place {
+    Block *block;
+    CacheOff at;
+} Place;
+
+/* Where the guest's code at pc is translated, version `key`: a block that begins there, or else the middle of
+ * one, if blocks may be entered there (enters_inside()). Not for indirect branches and host calls, which need
+ * an entry of their own. INSIDE. */
+bool smc_find_code(GuestAddr pc, u32 key, Place *place);
 
 /* aspace's change hook: [start, end) has changed. */
 void smc_changed(GuestAddr start, GuestAddr end, int new_prot);

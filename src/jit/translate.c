@@ -100,6 +100,8 @@ static bool plan_watch(Plan *p, GuestAddr addr, bool *full)
         *full = true; /* only blocks that begin there are checked */
         return false;
     }
+    w.lo = MT_PAGE_SIZE;
+    w.hi = 0;
     p->pages[p->npages++] = w;
     p->checked |= w.checked;
     p->self |= w.self;
@@ -193,11 +195,19 @@ static bool has_insn(const Plan *p, GuestAddr pc)
     return false;
 }
 
+/* Is there code for pc already, which the block can lead to? */
+static bool is_translated(const Plan *p, GuestAddr pc)
+{
+    Place place;
+
+    return smc_find_code(pc, p->key, &place);
+}
+
 /* May the block go on at the target of a direct jump? */
 static bool may_follow(const Plan *p, GuestAddr target)
 {
     if (is_replaced(target) || !mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) ||
-        blockmap_find(target, p->key)) {
+        is_translated(p, target)) {
         return false;
     }
     return !has_insn(p, target);
@@ -222,9 +232,8 @@ static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
     if (p->self && (in->flags & INSN_F_WRITES_MEM)) {
         return true;
     }
-    /* Behind a branch another block may begin that exists already. */
-    return in->cls != INSN_PLAIN &&
-           (p->branches > mt_opts.max_branches || blockmap_find(next, p->key));
+    /* Behind a branch there may be code that exists already. */
+    return in->cls != INSN_PLAIN && (p->branches > mt_opts.max_branches || is_translated(p, next));
 }
 
 /* popf: if it sets TF, the trap flag, the thread leaves translated code behind it (sig_handler.c). */
@@ -289,6 +298,21 @@ static bool needs_gs(const Plan *p, const Insn *in)
            (mt_tool_gs && (in->flags & INSN_F_SEG_FS) && !lower_fs_inline(in));
 }
 
+/* An instruction begins at pc. */
+static void note_start(Plan *p, GuestAddr pc)
+{
+    u16 at = pc % MT_PAGE_SIZE;
+
+    for (u32 i = 0; i < p->npages; i++) {
+        PageWatch *w = &p->pages[i];
+
+        if (w->page == pc / MT_PAGE_SIZE) {
+            w->lo = at < w->lo ? at : w->lo;
+            w->hi = at > w->hi ? at : w->hi;
+        }
+    }
+}
+
 /* Adds instructions until the block ends. */
 static void plan_make(Plan *p, GuestAddr pc)
 {
@@ -308,6 +332,7 @@ static void plan_make(Plan *p, GuestAddr pc)
         if (p->n > 0 && is_shared_call(p, in)) {
             return;
         }
+        note_start(p, pc);
         p->followed[p->n++] = 0;
         pc += in->len;
         p->next = pc;
@@ -549,10 +574,12 @@ static void link_exits(Block *b)
         Edge *e = &block_edges(b)[i];
 
         if (e->patch != 0 && mt_opts.chaining) {
-            Block *to = blockmap_find((u64)e->target, edge_key(e));
+            bool call = edge_kind(e) == EDGE_CALL;
+            Place to = {call ? blockmap_find((u64)e->target, 0) : NULL, 0};
 
-            if (to != NULL && (edge_kind(e) == EDGE_DIRECT || mt_load_relaxed(&to->call) != 0)) {
-                chain_link(e, to);
+            if (call ? to.block != NULL && mt_load_relaxed(&to.block->call) != 0
+                     : smc_find_code((u64)e->target, edge_key(e), &to)) {
+                chain_link(e, to.block, to.at);
             }
         }
     }
@@ -697,7 +724,7 @@ void translate_use_return_stack(Thread *t)
     world_stop_empty(t); /* as in translate_flush() */
     if (cache_may_use_return_stack()) {
         smc_lock(); /* who is OUTSIDE and unlinks blocks looks at it */
-        cache_use_return_stack_world();
+        cache_use_return_stack_world(blockmap_count());
         smc_unlock();
         flush_world();
     }

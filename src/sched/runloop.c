@@ -58,19 +58,31 @@ static u32 current_key(Thread *t)
     return mt_cpu.key;
 }
 
-/* Finds or makes the block at rip. NULL: *act says why. INSIDE, but whoever stops the world may have to
+/* A block of its own, for those who need an entry; or wherever there is code for pc. */
+static bool find_code(GuestAddr pc, u32 key, bool own, Place *place)
+{
+    Block *b;
+
+    if (!own) {
+        return smc_find_code(pc, key, place);
+    }
+    b = blockmap_find(pc, key);
+    *place = (Place){b, b != NULL ? block_host(b) : 0};
+    return b != NULL;
+}
+
+/* Finds or makes the code at rip. False: *act says why. INSIDE, but whoever stops the world may have to
  * let another one do so first: way->edge may be gone then. */
-static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
+static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr *fault)
 {
     GuestAddr pc = mt_cpu.rip;
     u32 key = current_key(t);
     bool indirect = way->indirect && key == 0;
 
     for (;;) {
-        Block *b = blockmap_find(pc, key);
         TranslateStatus s = TR_OK;
 
-        if (b == NULL) {
+        if (!find_code(pc, key, indirect || way->call, place)) {
             if (MT_UNLIKELY(blockmap_is_crowded())) {
                 way->edge = NULL;
                 world_stop(t);
@@ -85,22 +97,25 @@ static Block *next_block(Thread *t, Way *way, Action *act, GuestAddr *fault)
                           indirect    ? TR_WANT_IND
                           : way->call ? TR_WANT_CALL
                                       : 0,
-                          &b, fault);
+                          &place->block, fault);
+            if (s == TR_OK) {
+                place->at = block_host(place->block);
+            }
         }
-        if (s == TR_OK && indirect && !ibt_publish(b)) {
+        if (s == TR_OK && indirect && !ibt_publish(place->block)) {
             s = TR_FULL;
         }
         switch (s) {
-        case TR_OK: return b;
+        case TR_OK: return true;
         case TR_FULL:
             way->edge = NULL;
             translate_flush(t);
             break;
-        case TR_FAULT: *act = ACT_FETCH_FAULT; return NULL;
+        case TR_FAULT: *act = ACT_FETCH_FAULT; return false;
         case TR_AGAIN: break;
         }
         if (cpu_pending() != 0) {
-            return NULL;
+            return false;
         }
     }
 }
@@ -346,20 +361,19 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
         way.edge = NULL;
     }
     while (cpu_pending() == 0) {
-        Block *b;
+        Place code;
 
         if (stress_point(t)) {
             way.edge = NULL;
         }
-        b = next_block(t, &way, &act, fault);
-        if (b == NULL) {
+        if (!next_code(t, &way, &code, &act, fault)) {
             return act;
         }
         if (way.edge != NULL && way.generation == mt_cache.generation && mt_opts.chaining &&
-            edge_key(way.edge) == b->key) {
-            chain_link(way.edge, b);
+            edge_key(way.edge) == code.block->key) {
+            chain_link(way.edge, code.block, code.at);
         }
-        reason = fast_run(t, cache_exec_addr(block_host(b)));
+        reason = fast_run(t, cache_exec_addr(code.at));
         if (reason == MT_EXIT_OUTSIDE) {
             *outside = true;
             uncount_restarted(t);

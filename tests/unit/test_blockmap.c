@@ -212,7 +212,7 @@ static void turn(Sim *s)
             if (to == NULL || generation != mt_cache.generation) {
                 return;
             }
-            chain_link(e, to);
+            chain_link(e, to, block_host(to));
         }
         b = to;
     }
@@ -332,7 +332,7 @@ static void dead_blocks(void **state)
     b = get_block(s, 0x600000);
     e = &block_edges(a)[0];
     e->target = 0x600000;
-    chain_link(e, b);
+    chain_link(e, b, block_host(b));
     assert_int_equal(e->to, block_ref(b));
     assert_true(ibt_publish(b));
     assert_ptr_equal(follow_entry(0x600000), b);
@@ -341,7 +341,7 @@ static void dead_blocks(void **state)
     assert_int_equal(e->to, 0);
     assert_null(follow_edge(e));
     assert_null(follow_entry(0x600000));
-    chain_link(e, b);
+    chain_link(e, b, block_host(b));
     assert_int_equal(e->to, 0);
     assert_true(ibt_publish(b));
     assert_null(follow_entry(0x600000));
@@ -349,7 +349,7 @@ static void dead_blocks(void **state)
     /* and a dead block does not link */
     b = get_block(s, 0x600000);
     assert_true(blockmap_unlink(a));
-    chain_link(e, b);
+    chain_link(e, b, block_host(b));
     assert_int_equal(e->to, 0);
     assert_int_equal(b->in_head, 0);
     flush(s);

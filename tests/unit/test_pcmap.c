@@ -20,8 +20,16 @@ typedef struct Span {
     PcState state;
 } Span;
 
+/* Where the code of an instruction begins. */
+typedef struct Start {
+    GuestAddr pc;
+    u32 off;
+} Start;
+
 typedef struct Model {
     PcMap map;
+    Start starts[MAX_SPANS];
+    u32 nstarts, hlen;
     Span spans[MAX_SPANS];
     u32 nspans;
     GuestAddr pc;
@@ -42,6 +50,15 @@ static void span(Model *m, u32 hlen, PcState s)
 {
     s.insn_index = m->index;
     m->spans[m->nspans++] = (Span){hlen, s};
+    m->hlen += hlen;
+}
+
+/* Before an instruction's record. */
+static void start(Model *m, u32 glen)
+{
+    if (glen != 0) {
+        m->starts[m->nstarts++] = (Start){m->pc, m->hlen};
+    }
 }
 
 static void advance(Model *m, u32 glen)
@@ -55,6 +72,7 @@ static void add_plain(Model *m)
     u32 glen = rnd(16), hlen = 1 + rnd(15);
 
     pcmap_plain(&m->map, glen, hlen);
+    start(m, glen);
     span(m, hlen, (PcState){.pc = m->pc, .kind = PC_SAME});
     advance(m, glen);
 }
@@ -67,6 +85,7 @@ static void add_steps(Model *m)
     GuestAddr target = (u64)rnd(1u << 31) << 16 | rnd(65536);
     PcStep steps[12];
 
+    start(m, glen);
     for (u32 i = 0; i < n; i++) {
         u8 kind = kinds[rnd(MT_ARRAY_SIZE(kinds))], reg = (u8)rnd(16);
         PcState s = {.pc = m->pc, .kind = kind, .reg = reg};
@@ -104,7 +123,7 @@ static void add_spills(Model *m)
 static void build(Model *m, GuestAddr pc)
 {
     m->map.len = 0;
-    m->nspans = 0;
+    m->nspans = m->nstarts = m->hlen = 0;
     m->pc = pc;
     m->index = 0;
     for (u32 n = rnd(60); n > 0 && pcmap_room(&m->map, 0); n--) {
@@ -149,6 +168,22 @@ static void check(const Model *m, GuestAddr pc)
     assert_false(pcmap_find(m->map.bytes, m->map.len, pc, off + 1000, &s));
 }
 
+static void check_starts(const Model *m, GuestAddr pc)
+{
+    u32 off;
+
+    for (u32 i = 0; i < m->nstarts; i++) {
+        u32 first = 0;
+
+        while (m->starts[first].pc != m->starts[i].pc) {
+            first++;
+        }
+        assert_true(pcmap_find_insn(m->map.bytes, m->map.len, pc, m->starts[i].pc, &off));
+        assert_int_equal(off, m->starts[first].off);
+    }
+    assert_false(pcmap_find_insn(m->map.bytes, m->map.len, pc, ~0ull, &off));
+}
+
 static void random_sequences(void **state)
 {
     static Model m;
@@ -160,6 +195,7 @@ static void random_sequences(void **state)
         pc = rnd(2) ? rnd(1u << 31) : (u64)rnd(1u << 31) << 16;
         build(&m, pc);
         check(&m, pc);
+        check_starts(&m, pc);
     }
 }
 
