@@ -98,6 +98,69 @@ static bool learn_shape(Shape *out, const Walk *w, const Insn *in, const ZydisDe
     return fits;
 }
 
+/* decode.c, S2: classes, operands or length depend on more than the shape, or it is too rare to care. 0x90
+ * with REX.B is left to decode_walk(). */
+static bool is_irregular(const Walk *w)
+{
+    u8 o = w->opcode;
+    bool reg_form = w->has_modrm && w->modrm >= 0xc0;
+
+    switch (w->map) {
+    case 0:
+        switch (o) {
+        case 0x26: /* prefixes, escapes */
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
+        case 0x40 ... 0x4f:
+        case 0x64 ... 0x67:
+        case 0xf0:
+        case 0xf2:
+        case 0xf3:
+        case 0x0f:
+        case 0x62: /* EVEX, VEX, XOP or pop */
+        case 0x8f:
+        case 0xc4:
+        case 0xc5:
+        case 0x8c: /* segment registers */
+        case 0x8e:
+        case 0xa0 ... 0xa3: /* moffs */
+        case 0xc8:          /* two immediates */
+        case 0xcd: /* int: the immediate counts */ return true;
+        case 0x90: return w->prefix == 0xf3; /* pause */
+        case 0xc6:                           /* xabort, xbegin */
+        case 0xc7: return (w->modrm & 0xf8) == 0xf8;
+        case 0xd8 ... 0xdf: /* x87: rm is opcode, too */ return reg_form;
+        case 0x70 ... 0x7f: /* 66: AMD and Intel differ */
+        case 0xe0 ... 0xe3:
+        case 0xe8:
+        case 0xe9:
+        case 0xeb:
+        case 0xc2:
+        case 0xc3:
+        case 0xff: return w->prefix == 0x66;
+        default: return false;
+        }
+    case 1:
+        switch (o) {
+        case 0x01: /* rm is opcode */
+        case 0x0f: /* 3DNow! */
+        case 0x1a: /* MPX or nop */
+        case 0x1b:
+        case 0x1e:          /* endbr, rdssp or nop */
+        case 0x20 ... 0x27: /* mod isn't looked at */
+        case 0x78:          /* two immediates */
+        case 0xa6:          /* PadLock */
+        case 0xa7:
+        case 0xae: /* fences, rdfsbase, ... */ return true;
+        case 0x80 ... 0x8f: return w->prefix == 0x66;
+        default: return false;
+        }
+    case 2: return o == 0xf8;  /* the register operand is an address */
+    default: return o == 0xf0; /* hreset: rm is opcode */
+    }
+}
+
 /* ---- samples ---- */
 
 static u64 random_state;
@@ -166,6 +229,9 @@ static bool try_sample(u32 slot, Shape *s)
     make_sample(code, slot);
     if (!decode_walk(&w, code) || w.slot != slot) {
         return true;
+    }
+    if (is_irregular(&w)) {
+        return false;
     }
     if (!decode_full(&in, PC, code, MT_INSN_MAX, &z, ops)) {
         return false; /* only some registers or addresses are valid, or none */

@@ -12,6 +12,8 @@
  *             it is. Handlers themselves get a frame of their own from the kernel. */
 #include "guest/cpu.h"
 
+#include "base/hostcpu.h"
+
 #include "base/atomics.h"
 
 #include <cpuid.h>
@@ -69,15 +71,21 @@ static u64 permitted_components(void)
     return perm | ~XFEATURE_AMX;
 }
 
-/* Standard format: each component has a fixed place (CPUID leaf 0xD, sub-leaf = component). */
-static u32 standard_size(u64 mask)
+/* Standard format: each component has a fixed place (CPUID leaf 0xD, sub-leaf = component; sub-leaf 0: the
+ * size for all that XCR0 has). PKRU's eight bytes are not worth a look at each. */
+static u32 standard_size(u64 mask, u64 xcr0)
 {
     u32 size = FXSAVE_BYTES + XSAVE_HEADER_BYTES;
+    u32 a, b, c, d;
+
+    if ((xcr0 & ~mask & ~XFEATURE_PKRU) == 0) {
+        __cpuid_count(0xd, 0, a, b, c, d);
+        return b;
+    }
     for (unsigned i = 2; i < 63; i++) {
-        u32 a, b, c, d;
-        if ((mask >> i & 1) != 0 && __get_cpuid_count(0xd, i, &a, &b, &c, &d) != 0 &&
-            a + b > size) {
-            size = a + b;
+        if ((mask >> i & 1) != 0) {
+            __cpuid_count(0xd, i, a, b, c, d);
+            size = a + b > size ? a + b : size;
         }
     }
     return size;
@@ -105,10 +113,11 @@ static bool hides_x87_address(void)
 
 void cpu_init(void)
 {
-    u32 a, b, c, d;
-    if (__get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_OSXSAVE) != 0) {
-        mt_xsave.mask = read_xcr0() & ~XFEATURE_PKRU & permitted_components();
-        mt_xsave.size = standard_size(mt_xsave.mask);
+    if (CPU_FEATURE_PRESENT(OSXSAVE)) {
+        u64 xcr0 = read_xcr0();
+
+        mt_xsave.mask = xcr0 & ~XFEATURE_PKRU & permitted_components();
+        mt_xsave.size = standard_size(mt_xsave.mask, xcr0);
     }
     mxcsr_mask = read_mxcsr_mask();
     mt_x87_hidden = hides_x87_address();

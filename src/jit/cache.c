@@ -14,13 +14,13 @@
 #include "jit/cache.h"
 
 #include "base/atomics.h"
+#include "base/hostcpu.h"
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "guest/layout.h"
 #include "jit/entry.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,15 +126,10 @@ static u32 glue_word(u64 value)
 /* pext is microcoded on AMD processors before Zen 3, and loop is slow on Intel's. */
 static void choose_instructions(void)
 {
-    u32 a, b, c, d, family;
-    bool amd, pext;
+    bool amd = hostcpu_is_amd(), pext;
 
-    __cpuid(0, a, b, c, d);
-    amd = b == signature_AMD_ebx || b == 0x6f677948; /* "Hygo" */
-    __cpuid(1, a, b, c, d);
-    family = (a >> 8 & 15) + ((a >> 8 & 15) == 15 ? a >> 20 & 255 : 0);
-    pext = __builtin_cpu_supports("bmi2") && mt_opts.ib_index != IB_INDEX_WORD &&
-           (!amd || family >= 0x19 || mt_opts.ib_index == IB_INDEX_PEXT);
+    pext = CPU_FEATURE_PRESENT(BMI2) && mt_opts.ib_index != IB_INDEX_WORD &&
+           (!amd || hostcpu_family() >= 0x19 || mt_opts.ib_index == IB_INDEX_PEXT);
     mt_cache.fast_loop = mt_opts.ib_check == IB_CHECK_AUTO ? amd
                                                            : mt_opts.ib_check == IB_CHECK_LOOP;
     mt_cache.ibt_mask = pext ? ((1u << MT_IBT_BITS_MIN) - 1) << MT_IBT_SHIFT : 0xffff;
@@ -194,7 +189,7 @@ static int map_tables(void)
     }
     annot_ignore(p, MT_IBT_BYTES); /* words that are only accessed atomically */
     mt_cache.ibt = p;
-    if (__builtin_cpu_supports("sse4.2") && mt_opts.ib_second) {
+    if (CPU_FEATURE_PRESENT(SSE4_2) && mt_opts.ib_second) {
         mt_cache.ibt2 = (u32 *)(mt_cache.ibt + MT_IBT_SIZE);
     }
     mt_cache.ret = (u32 *)(mt_cache.ibt + MT_IBT_SIZE) + MT_IBT2_SIZE;

@@ -17,6 +17,7 @@
 #include "jit/instr.h"
 #include "jit/toolcode.h"
 
+#include "base/hostcpu.h"
 #include "jit/cache.h"
 
 #include <string.h>
@@ -184,7 +185,7 @@ static bool avoids_flags(const CodeOp *o)
     case CODE_AND: return o->b == MTVG_NO_VAL && (o->n == 0xff || o->n == 0xffff);
     case CODE_SHL:
     case CODE_SHR:
-    case CODE_SAR: return __builtin_cpu_supports("bmi2");
+    case CODE_SAR: return CPU_FEATURE_PRESENT(BMI2);
     case CODE_IF:
     case CODE_IF_AT: return (o->cond == MTVG_EQ || o->cond == MTVG_NE) && o->n != INT32_MIN;
     default: return !changes_flags(o);
