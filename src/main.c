@@ -23,10 +23,8 @@
 #include "tools/tools.h"
 
 #include <errno.h>
-#include <link.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -184,22 +182,6 @@ static void load(const ExecTarget *target)
     mt_cpu.rflags = 0x202;
 }
 
-/* Code and constants of the runtime and its libraries that only the start needed (each fault maps 16 pages
- * of a file): they come again when they are used. */
-static int drop_constants(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-        u64 lo = info->dlpi_addr + p->p_vaddr;
-
-        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) == 0) {
-            madvise((void *)MT_PAGE_DOWN(lo), MT_PAGE_UP(lo + p->p_memsz) - MT_PAGE_DOWN(lo),
-                    MADV_DONTNEED);
-        }
-    }
-    return 0;
-}
-
 static u64 guest_pc(void)
 {
     return mt_cpu.rip;
@@ -242,7 +224,6 @@ int main(int argc, char **argv)
     tool_init();
     sys_events_init(t, mt_tool);
     tool_thread_start(t);
-    dl_iterate_phdr(drop_constants, NULL);
     run_loop(t);
     code = t->exit_code;
     thread_end(t);

@@ -93,16 +93,20 @@ u64 aspace_node_page(const MapNode *n)
 
 /* --- description --- */
 
-static MapObject *describe_file(int fd)
+/* Most mappings are not of code, and nobody asks for their path, which takes the kernel a while. */
+static MapObject *describe_file(int fd, bool exec)
 {
     struct stat st;
     char link[64], path[4096];
+    ssize_t n = 0;
     if (fstat(fd, &st) != 0) {
         memset(&st, 0, sizeof(st));
     }
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof(path) - 1);
-    path[n > 0 ? n : 0] = '\0';
+    if (exec) {
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        n = readlink(link, path, sizeof(path) - 1);
+        path[n > 0 ? n : 0] = '\0';
+    }
     return map_object_new(st.st_dev, st.st_ino, n > 0 ? path : NULL);
 }
 
@@ -281,7 +285,7 @@ static i64 mmap_locked(MmapCall *c)
         return -ENOMEM;
     }
     if (!anon) {
-        c->object = describe_file(c->fd);
+        c->object = describe_file(c->fd, (c->prot & PROT_EXEC) != 0);
         if (c->object == NULL) {
             return -ENOMEM;
         }

@@ -107,10 +107,11 @@ static bool note_vdso(const HostMap *m, void *arg)
 static u64 share_vdso(void)
 {
     u64 base = getauxval(AT_SYSINFO_EHDR);
-    if (base != 0 && (hostmaps_foreach(note_vdso, NULL) != 0 || !aspace_is_exec(base))) {
-        return 0; /* can't tell where it ends: the guest does without */
-    }
-    return base;
+    int r = base != 0 ? hostmaps_foreach_kept(note_vdso, NULL) : 0;
+
+    hostmaps_forget();
+    /* If one can't tell where it ends, the guest does without. */
+    return r == 0 && aspace_is_exec(base) ? base : 0;
 }
 
 /* --- the auxiliary vector --- */

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -99,4 +101,56 @@ int hostmaps_foreach(bool (*fn)(const HostMap *, void *), void *arg)
     }
     close(fd);
     return 0;
+}
+
+/* --- what was mapped at the start --- */
+
+typedef struct KeptMap {
+    HostMap map;
+    char name[16];
+} KeptMap;
+
+/* Before there are threads. */
+static KeptMap *kept;
+static size_t nkept;
+
+static bool keep_step(const HostMap *m, void *arg)
+{
+    KeptMap *more = realloc(kept, (nkept + 1) * sizeof(*kept));
+
+    if (more == NULL) {
+        hostmaps_forget();
+        return false;
+    }
+    kept = more;
+    kept[nkept].map = *m;
+    snprintf(kept[nkept++].name, sizeof(kept->name), "%s", m->name);
+    return true;
+}
+
+void hostmaps_keep(void)
+{
+    hostmaps_forget();
+    hostmaps_foreach(keep_step, NULL);
+}
+
+int hostmaps_foreach_kept(bool (*fn)(const HostMap *, void *), void *arg)
+{
+    if (nkept == 0) {
+        return hostmaps_foreach(fn, arg);
+    }
+    for (size_t i = 0; i < nkept; i++) {
+        kept[i].map.name = kept[i].name;
+        if (!fn(&kept[i].map, arg)) {
+            break;
+        }
+    }
+    return 0;
+}
+
+void hostmaps_forget(void)
+{
+    free(kept);
+    kept = NULL;
+    nkept = 0;
 }

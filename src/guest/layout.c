@@ -144,7 +144,7 @@ static bool find_region(const Candidate *c, u64 *region_lo, u64 *region_hi)
 {
     u64 lo = c->lo, hi = c->hi;
     GapSearch g = {.lo = lo, .hi = hi, .at = lo};
-    if (hostmaps_foreach(gap_step, &g) != 0) {
+    if (hostmaps_foreach_kept(gap_step, &g) != 0) {
         g.at = lo; /* no /proc: take it all, every use is checked anyway */
     }
     gap_until(&g, hi);
@@ -188,6 +188,7 @@ int layout_init(u64 cache_size)
     if (mt_layout.cache_base == 0) {
         return -ENOMEM;
     }
+    hostmaps_keep();
     if (place_anon()) {
         return 0;
     }

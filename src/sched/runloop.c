@@ -5,6 +5,7 @@
  * Signals: delivered here only, between guest instructions. */
 #include "sched/runloop.h"
 
+#include "base/footprint.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/stats.h"
@@ -88,6 +89,7 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
                 world_stop(t);
                 blockmap_grow_world();
                 world_resume(t);
+                footprint_drop_constants();
             }
             if (MT_UNLIKELY(blockmap_is_large()) && cache_may_use_return_stack()) {
                 way->edge = NULL;

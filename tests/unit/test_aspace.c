@@ -9,6 +9,7 @@
 #include "guest/layout.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -533,9 +534,67 @@ static int setup(void **state)
     return 0;
 }
 
+static bool find_step(const HostMap *m, void *arg)
+{
+    HostMap *found = arg;
+
+    if (m->start <= found->start && found->start < m->end) {
+        found->end = m->end;
+        snprintf((char *)found->name, 16, "%s", m->name);
+    }
+    return true;
+}
+
+/* End of the mapping at addr by what was kept; 0: none. */
+static u64 kept_end(void *addr, char *name)
+{
+    HostMap found = {.start = (u64)addr, .name = name};
+
+    assert_int_equal(hostmaps_foreach_kept(find_step, &found), 0);
+    return found.end;
+}
+
+static void kept_maps(void **state)
+{
+    char name[16] = "";
+    void *p = mmap(NULL, MT_PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    hostmaps_keep();
+    assert_int_not_equal(kept_end(p, name), 0);
+    assert_int_not_equal(kept_end(&p, name), 0);
+    assert_string_equal(name, "[stack]");
+    assert_int_equal(munmap(p, MT_PAGE_SIZE), 0);
+    assert_int_not_equal(kept_end(p, name), 0);
+    hostmaps_forget(); /* from now on the kernel is asked */
+    assert_int_equal(kept_end(p, name), 0);
+    assert_int_not_equal(kept_end(&p, name), 0);
+}
+
+/* Only code's paths are looked up. */
+static void paths(void **state)
+{
+    int fd = open("/bin/true", O_RDONLY);
+    AspaceInfo info;
+
+    for (int exec = 0; exec < 2; exec++) {
+        i64 at = aspace_mmap(0, MT_PAGE_SIZE, PROT_READ | (exec ? PROT_EXEC : 0), MAP_PRIVATE, fd,
+                             0);
+
+        assert_true(at > 0);
+        aspace_lock();
+        assert_true(aspace_query_locked((GuestAddr)at, &info) && info.ino != 0);
+        assert_true(exec ? strstr(info.path, "/bin/true") != NULL : info.path == NULL);
+        aspace_unlock();
+        assert_int_equal(aspace_munmap((GuestAddr)at, MT_PAGE_SIZE), 0);
+    }
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kept_maps),
+        cmocka_unit_test(paths),
         cmocka_unit_test(same_as_kernel),
         cmocka_unit_test(runtime_is_out_of_reach),
         cmocka_unit_test(foreign_memory_is_avoided),
