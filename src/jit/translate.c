@@ -47,6 +47,7 @@ typedef struct Plan {
     bool ended;       /* the last instruction ends the block */
     bool fault;
     GuestAddr fault_addr;
+    u32 seen; /* bytes that the last instruction was decoded from */
     GuestAddr next;    /* where the block goes on if it is not ended */
     GuestAddr read_pc; /* `code`: what was read last, of one page */
     u32 read_n;
@@ -165,6 +166,7 @@ static bool plan_fetch(Plan *p, GuestAddr pc, Insn *in)
         p->fault_addr = pc + n;
         return false;
     }
+    p->seen = n;
     return true;
 }
 
@@ -359,8 +361,13 @@ static void lower_checks(Lower *l, const Plan *p)
     u32 n = 0;
 
     for (u32 i = 0; i < p->n; i++) {
-        memcpy(bytes + n, p->insns[i].bytes, p->insns[i].len);
-        n += p->insns[i].len;
+        const Insn *in = &p->insns[i];
+        /* Of an invalid one all that has been looked at makes it so, up to the 15 bytes of one too long. */
+        bool whole = in->cls == INSN_INVALID || in->cls == INSN_EMULATE;
+        u32 len = whole && i + 1 == p->n ? p->seen : in->len;
+
+        memcpy(bytes + n, in->bytes, len);
+        n += len;
     }
     lower_check_bytes(l, bytes, n);
 }
