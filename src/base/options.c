@@ -329,9 +329,9 @@ static int apply_word(Options *o, const Word *w)
 {
     const char *s = w->text;
     char in[128];
-    if (strcmp(s, "-q") == 0) {
+    if (strcmp(s, "-q") == 0 || strcmp(s, "--quiet") == 0) {
         o->verbosity -= o->verbosity > 0;
-    } else if (strcmp(s, "-v") == 0) {
+    } else if (strcmp(s, "-v") == 0 || strcmp(s, "--verbose") == 0) {
         o->verbosity += o->verbosity < 9;
     } else if (strcmp(s, "-h") == 0 || strcmp(s, "--help") == 0) {
         o->want_help = true;
