@@ -23,6 +23,7 @@
 #include "tools/tools.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
@@ -151,6 +152,20 @@ static void drop_outer_preloads(void)
     free(list);
 }
 
+/* As execve(2) does: the last part of the path, and what the file is called if it was executed by descriptor. */
+static void set_thread_name(const ExecTarget *target)
+{
+    const char *path = mt_opts.exec_fd >= 0 ? target->real_path : target->execfn;
+    const char *slash = strrchr(path, '/');
+    char name[256];
+
+    snprintf(name, sizeof(name), "%s", slash != NULL ? slash + 1 : path);
+    if (mt_opts.exec_fd >= 0 && strstr(name, " (deleted)") != NULL) {
+        *strstr(name, " (deleted)") = 0;
+    }
+    prctl(PR_SET_NAME, name);
+}
+
 static void load(const ExecTarget *target)
 {
     ExecError err;
@@ -173,9 +188,7 @@ static void load(const ExecTarget *target)
     if (sp == 0) {
         mt_die(err.exit_code, "%s", err.msg);
     }
-    /* As execve(2) does. */
-    prctl(PR_SET_NAME,
-          strrchr(target->execfn, '/') ? strrchr(target->execfn, '/') + 1 : target->execfn);
+    set_thread_name(target);
     check(procfs_init(target, &img, sp), "cannot prepare /proc for the program");
     mt_cpu.gpr[MT_RSP] = sp;
     mt_cpu.rip = img.entry;
@@ -227,8 +240,7 @@ int main(int argc, char **argv)
     run_loop(t);
     code = t->exit_code;
     thread_end(t);
-    /* exit(2) of the main thread: others go on; the status is that of the process if this is the
-     * last. */
+    /* exit(2) of the main thread: others go on. */
     sys_raw(SYS_exit, (u64)code, 0, 0, 0, 0, 0);
     return 0;
 }

@@ -66,28 +66,27 @@ static bool is_end(char c)
     return is_blank(c) || c == '\0';
 }
 
-/* A script's first line; head has n bytes, and a NUL behind them. Cuts it into interpreter and argument
- * (NULL if there is none). A NUL ends the line too, but only in front of a newline are blanks dropped.
+/* A script's first line; head has n bytes, and NULs behind them. Cuts it into interpreter and argument
+ * (NULL if there is none). A NUL ends the line too, but no blanks are dropped in front of it.
  * 0, or an errno: no interpreter, or its name is cut off. */
 static int parse_script(char *head, size_t n, char **interp, char **arg)
 {
     char *p = head + 2;
     char *end = memchr(p, '\n', n - 2);
-    if (end != NULL) {
-        while (end > p && is_blank(end[-1])) {
-            end--;
-        }
-        *end = '\0';
-        if (p + strspn(p, " \t") == end) {
-            return ENOEXEC;
-        }
-    } else {
+    if (end == NULL) {
         size_t name = strspn(p, " \t");
         name += strcspn(p + name, " \t");
         if (2 + name >= HEAD_BYTES - 1) {
             return ENOEXEC;
         }
-        head[HEAD_BYTES - 1] = '\0';
+        end = head + HEAD_BYTES - 1;
+    }
+    while (end > p && is_blank(end[-1])) {
+        end--;
+    }
+    *end = '\0';
+    if (p + strspn(p, " \t") == end) {
+        return ENOEXEC;
     }
     while (is_blank(*p)) {
         p++;
@@ -102,7 +101,7 @@ static int parse_script(char *head, size_t n, char **interp, char **arg)
         while (is_blank(*p)) {
             p++;
         }
-        *arg = *p != '\0' ? p : NULL;
+        *arg = p < end ? p : NULL; /* empty if a NUL is behind the blanks */
     }
     return **interp != '\0' ? 0 : EACCES; /* execve opens "", finds a directory */
 }
@@ -177,7 +176,7 @@ static int out_of_memory(ExecError *err)
  * interpreter's; -1 and *err. */
 static int resolve_step(ExecTarget *t, const char *script, ExecError *err)
 {
-    char head[HEAD_BYTES + 1];
+    char head[HEAD_BYTES + 1] = {0};
     struct stat st;
     char *interp, *arg;
     int fd = open_program(t->path, script, &st, err);
@@ -189,7 +188,6 @@ static int resolve_step(ExecTarget *t, const char *script, ExecError *err)
         close(fd);
         return fail_errno(err, (int)-n, t->path, script);
     }
-    head[n] = '\0';
     if (n >= 2 && head[0] == '#' && head[1] == '!') {
         close(fd);
         int bad = parse_script(head, (size_t)n, &interp, &arg);
