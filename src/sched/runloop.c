@@ -437,6 +437,7 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
     AspaceInfo info;
     bool mapped = act == ACT_FETCH_FAULT && aspace_query(fault, &info);
     GuestAddr rip;
+    u8 byte;
 
     switch (act) {
     case ACT_SYSCALL:
@@ -454,6 +455,13 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
     case ACT_REPLACE: do_replaced(t); break;
     case ACT_FETCH_FAULT:
         if (vsyscall_call(t)) {
+            break;
+        }
+        if (mapped && aspace_is_exec(fault)) {
+            /* Behind the end of its file, if it has not been mapped just now. */
+            if (safe_read(&byte, fault, 1) != 0) {
+                signal_raise_sync(t, SIGBUS, BUS_ADRERR, fault, MT_X86_PF, MT_PF_USER_FETCH);
+            }
             break;
         }
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
