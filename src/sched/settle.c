@@ -156,7 +156,7 @@ static bool still_away(void)
 
 static bool settled(u64 waited)
 {
-    if (threadlist_in_transit() || !collect()) {
+    if (world_in_transit() || !collect()) {
         return false;
     }
     for (u32 i = 0; i < nsamples; i++) {
@@ -171,7 +171,7 @@ static bool settled(u64 waited)
             return false;
         }
     }
-    return still_away() && !threadlist_in_transit();
+    return still_away() && !world_in_transit();
 }
 
 void settle_wait(void)
@@ -179,7 +179,7 @@ void settle_wait(void)
     u64 start;
     long pause = 10000;
 
-    if (world_thread_count() == 1 && !threadlist_in_transit()) {
+    if (world_thread_count() == 1 && !world_in_transit()) {
         return;
     }
     /* Most system calls are over after a moment. */

@@ -70,6 +70,7 @@ Thread *thread_start(bool is_main)
     }
     mt_cpu.x87_entry = x87ip_entry;
     annot_ignore(&mt_cpu.pending, sizeof(mt_cpu.pending));
+    annot_ignore(&t->sigmask, sizeof(t->sigmask)); /* senders of signals look at it */
     mt_cpu.thread = t;
     mt_cpu.quantum = (u64)mt_opts.quantum;
     if (signal_thread_init(t) != 0) {
@@ -94,24 +95,31 @@ void thread_clear_tid(Thread *t)
     }
 }
 
-void process_finish(Thread *t)
+void sched_claim_end(Thread *t)
 {
-    static pid_t begun, done; /* by this process, or by one that it was forked from */
+    static pid_t claimed; /* by this process, or by one that it was forked from */
+    static Thread *by;    /* atomic */
     pid_t self = getpid();
 
-    if (mt_exchange(&begun, self) == self) {
-        /* Another thread's report must not be cut short by our ending the process. */
-        while (mt_load_acquire(&done) != self) {
-            usleep(1000);
-        }
+    if (mt_exchange(&claimed, self) != self) {
+        mt_store_relaxed(&by, t);
         return;
     }
+    /* The first one ends the process. Until then there is nothing to be done: another report would
+     * only be cut short by it, and the status is the first one's. */
+    while (mt_load_relaxed(&by) != t) {
+        usleep(10000);
+    }
+}
+
+void process_finish(Thread *t)
+{
+    sched_claim_end(t);
     tool_finish(t);
     if (mt_opts.stats) {
         stats_print();
     }
     log_close();
-    mt_store_release(&done, self);
 }
 
 /* The runtime's own part of a thread's end. */
@@ -140,19 +148,31 @@ static void thread_free(Thread *t, bool of_guest)
  * start: a main thread that ends at once must not take itself for the last one. Atomic; ACQ_REL, so
  * that the last one sees what the others have counted. */
 static u32 live_threads = 1;
+/* Those that have not yet given everything back; and with what status the last one exited. Atomic. */
+static u32 unfinished_threads = 1;
+static int last_exit_code;
 
 void thread_count_fork_child(void)
 {
     mt_store_relaxed(&live_threads, 1); /* it is alone */
+    mt_store_relaxed(&unfinished_threads, 1);
 }
 
 void thread_end(Thread *t)
 {
+    int code = t->exit_code;
+
     if (mt_fetch_sub(&live_threads, 1) == 1) {
+        mt_store_relaxed(&last_exit_code, code);
         process_finish(t);
     }
     tool_thread_end(t);
     thread_free(t, true);
+    /* The process's status is that of the last thread's exit(2), and host threads exit with 0. ACQ_REL:
+     * its own subtraction comes behind the store. */
+    if (mt_fetch_sub(&unfinished_threads, 1) == 1) {
+        sys_raw(SYS_exit_group, (u64)mt_load_relaxed(&last_exit_code), 0, 0, 0, 0, 0);
+    }
 }
 
 static void store_tid(u64 addr, pid_t tid)
@@ -346,9 +366,11 @@ i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, in
         return -ENOMEM;
     }
     mt_fetch_add(&live_threads, 1);
+    mt_fetch_add(&unfinished_threads, 1);
     r = start_host_thread(t, thread_main, s, &th);
     if (r != 0) {
         mt_fetch_sub(&live_threads, 1); /* not 0: we live */
+        mt_fetch_sub(&unfinished_threads, 1);
         free(s);
         return r;
     }

@@ -138,7 +138,7 @@ void world_transit_end(void)
     mt_fetch_sub(&transit, 1);
 }
 
-bool threadlist_in_transit(void)
+bool world_in_transit(void)
 {
     return mt_load_acquire(&transit) !=
            0; /* pairs with world_transit_end(): the list is complete */

@@ -34,6 +34,7 @@ void world_detach(Thread *t);
  * woken whom its end wakes (clear_child_tid, robust futexes). Cheap in the other modes. */
 void world_transit_begin(void);
 void world_transit_end(void);
+bool world_in_transit(void);
 
 /* Becomes INSIDE / OUTSIDE. Reader side: no shared line is written, no fence instruction; an RCU
  * read-side section lasts from enter to leave. enter waits while the world is stopped. Sequential

@@ -87,7 +87,6 @@ static inline Thread *threadqueue_pop(ThreadQueue *q)
 /* threadlist.c */
 extern MtMutex world_threads_lock; /* guards the list: Thread.next, prev */
 Thread *threadlist_first_locked(void);
-bool threadlist_in_transit(void);
 void threadlist_after_fork_child(Thread *t);
 
 /* world_seq.c; callers have checked that the mode is sequential */

@@ -141,6 +141,9 @@ void sig_default_die(Thread *t, const PendingSignal *p)
 {
     int sig = p->info.si_signo;
     char name[16];
+    if (!t->is_vfork_child) {
+        sched_claim_end(t);
+    }
     if (sig < FIRST_REALTIME) {
         snprintf(name, sizeof(name), "%s", names[sig].name ? names[sig].name : "SIG?");
     } else {

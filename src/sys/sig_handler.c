@@ -365,6 +365,17 @@ static void host_handler(int sig, siginfo_t *info, void *context)
 
 /* ---- installing ---- */
 
+/* The first process of a pid name space: what would end it is dropped unless the kernel raises it for a
+ * fault. With SIG_DFL on the host the kernel itself decides, and such a signal disturbs nothing. */
+bool mt_is_init;
+
+bool sig_handler_look_for_init(void)
+{
+    bool was = mt_is_init;
+    mt_is_init = getpid() == 1;
+    return mt_is_init != was;
+}
+
 void sig_handler_install(int sig, const GuestSigaction *act)
 {
     KernelSigaction k = {
@@ -380,7 +391,7 @@ void sig_handler_install(int sig, const GuestSigaction *act)
         /* Also taken when the guest has no handler: must not disturb system calls then. */
         k.flags |= act->handler <= (u64)SIG_IGN ? SA_RESTART : 0;
     } else if (act->handler == (u64)SIG_IGN ||
-               (act->handler == (u64)SIG_DFL && !sig_default_fatal(sig))) {
+               (act->handler == (u64)SIG_DFL && (mt_is_init || !sig_default_fatal(sig)))) {
         k.handler = (void *)act->handler;
         k.flags &= ~(unsigned long)(SA_SIGINFO | SA_ONSTACK);
         k.mask = 0;

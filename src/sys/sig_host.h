@@ -36,6 +36,9 @@ u64 signal_handler_sig(const Thread *t, int sig);
 void sig_handler_install(int sig,
                          const GuestSigaction *act); /* the host's action for the guest's */
 void sig_handler_init(void);
+/* Asks whether this is an init process, which the kernel spares default actions. True: it has changed. */
+bool sig_handler_look_for_init(void);
+extern bool mt_is_init;
 SigMask sig_host_setmask(SigMask m);            /* returns the old one */
 void sig_host_requeue(const siginfo_t *info);   /* to this thread, keeping the siginfo */
 void sig_host_give_away(const siginfo_t *info); /* to the process, if it was meant for it */

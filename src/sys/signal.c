@@ -76,6 +76,7 @@ void signal_init(Thread *main_thread)
     } host;
     SigMask mask = 0;
     sig_handler_init();
+    sig_handler_look_for_init();
     main_thread->altstack.flags = 0; /* exec leaves it so; only a new thread has SS_DISABLE */
     for (int sig = 1; sig <= MT_NSIG; sig++) {
         GuestSigaction *act = &process_table.action[sig];
@@ -392,7 +393,9 @@ static void deliver_one(Thread *t, PendingSignal *p)
         call_handler(t, p, &act);
     } else if (act.handler == (u64)SIG_DFL) {
         if (sig_default_fatal(sig)) {
-            sig_default_die(t, p);
+            if (p->synchronous || !mt_is_init) {
+                sig_default_die(t, p);
+            }
         } else if (sig_default_of(sig) == SIG_DEFAULT_STOP) {
             sig_host_requeue(&p->info); /* the host's action is SIG_DFL by now */
         }
@@ -578,6 +581,11 @@ static void forget_pending(Thread *t)
 
 void signal_after_fork_child(Thread *t)
 {
+    if (sig_handler_look_for_init()) {
+        for (int sig = 1; sig <= MT_NSIG; sig++) {
+            sig_handler_install(sig, &table_of(t)->action[sig]);
+        }
+    }
     mt_mutex_unlock(&table_lock); /* this thread took it before the fork */
     forget_pending(t);
     sig_defer_drop(SIG_MASK_ALL);

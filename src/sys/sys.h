@@ -152,6 +152,9 @@ i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, in
  * a fork does: what fn stops can stand still for as long as it likes. Caller OUTSIDE; fn's result. */
 i64 sched_quiesce(Thread *t, i64 (*fn)(Thread *, void *), void *arg);
 _Noreturn void sched_exit_group(Thread *t, int code);
+/* One thread ends the process: for others than the first to call this it does not return. Called before
+ * what is to be said of the end. Not for a vfork child. */
+void sched_claim_end(Thread *t);
 /* Dies of `sig` with its default action (core limits apply), after the end-of-run reports. */
 _Noreturn void sched_die_of_signal(Thread *t, int sig);
 

@@ -9,11 +9,14 @@
  *             that the kernel says which error comes first. */
 #include "sys/sig_host.h"
 
+#include "base/atomics.h"
 #include "base/safe.h"
 #include "jit/smc.h"
+#include "sched/world.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #define MASK_BYTES sizeof(SigMask)
 #define MAX_REPEATS 64
@@ -304,29 +307,77 @@ i64 sys_signalfd4(Thread *t, const u64 a[6])
 
 /* ---- sending: the kernel's; what comes to ourselves is there before the call returns ---- */
 
+typedef struct Target {
+    int sig;
+    pid_t process, thread; /* of whom one is meant; 0: not */
+    bool is_here;          /* in this process */
+    bool is_taken;         /* by a thread that has it unblocked */
+} Target;
+
+static void look_for_taker(Thread *o, void *arg)
+{
+    Target *to = arg;
+    if (to->thread != 0 && o->tid != to->thread) {
+        return;
+    }
+    to->is_here |= to->thread != 0 || o->tid == to->process || o->tgid == to->process;
+    /* Relaxed, of another thread: a moment old. */
+    to->is_taken |= (mt_load_relaxed(&o->sigmask) & SIG_BIT(to->sig)) == 0;
+}
+
+/* A signal whose default action ends the process has ended it before the sender's call returns: the kernel
+ * does that when it is sent. Here a thread has to take it, and tell of it; the sender waits for that. Not
+ * if it dumps core: then the thread has to take it natively as well. Bounded, as a thread may have the
+ * signal blocked in a way that is not seen here (ppoll). */
+static i64 sent(Thread *t, i64 r, Target to)
+{
+    enum { ROUNDS = 100, ROUND_US = 10000 };
+    if (r != 0 || to.sig < 1 || to.sig > MT_NSIG || t->is_vfork_child || mt_is_init ||
+        sig_default_of(to.sig) != SIG_DEFAULT_TERM) {
+        return r;
+    }
+    for (int i = 0; i < ROUNDS && !t->pending.full; i++) {
+        to.is_here = to.is_taken = false;
+        world_foreach_thread(look_for_taker, &to);
+        to.is_taken |= world_in_transit(); /* perhaps by one that has just started */
+        if (!to.is_here || !to.is_taken || signal_handler_sig(t, to.sig) != (u64)SIG_DFL) {
+            break;
+        }
+        usleep(ROUND_US);
+    }
+    return r;
+}
+
 i64 sys_kill(Thread *t, const u64 a[6])
 {
-    return sys_pass(t, SYS_kill, a);
+    int pid = (int)a[0];
+    i64 r = sys_pass(t, SYS_kill, a);
+    bool group = pid == 0 || (pid < -1 && -pid == getpgrp());
+    return sent(t, r, (Target){.sig = (int)a[1], .process = group ? t->tgid : pid});
 }
 
 i64 sys_tkill(Thread *t, const u64 a[6])
 {
-    return sys_pass(t, SYS_tkill, a);
+    i64 r = sys_pass(t, SYS_tkill, a);
+    return sent(t, r, (Target){.sig = (int)a[1], .thread = (pid_t)a[0]});
 }
 
 i64 sys_tgkill(Thread *t, const u64 a[6])
 {
-    return sys_pass(t, SYS_tgkill, a);
+    i64 r = sys_pass(t, SYS_tgkill, a);
+    return sent(t, r, (Target){.sig = (int)a[2], .thread = (pid_t)a[1]});
 }
 
 i64 sys_rt_sigqueueinfo(Thread *t, const u64 a[6])
 {
-    return sys_pass(t, SYS_rt_sigqueueinfo, a);
+    i64 r = sys_pass(t, SYS_rt_sigqueueinfo, a);
+    return sent(t, r, (Target){.sig = (int)a[1], .process = (pid_t)a[0]});
 }
 
 i64 sys_rt_tgsigqueueinfo(Thread *t, const u64 a[6])
 {
-    return sys_pass(t, SYS_rt_tgsigqueueinfo, a);
+    i64 r = sys_pass(t, SYS_rt_tgsigqueueinfo, a);
+    return sent(t, r, (Target){.sig = (int)a[2], .thread = (pid_t)a[1]});
 }
 
 i64 sys_timer_create(Thread *t, const u64 a[6])
