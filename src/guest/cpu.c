@@ -179,6 +179,7 @@ GENERAL_REGS void cpu_xstate_restore(void)
     }
     void *area = mt_cpu.xsave;
     *(volatile u32 *)&mt_cpu.xstate_saved = 0;
+    mt_cpu.xstate_raw = 0;
     if (mt_xsave.mask != 0) {
         __asm__ volatile("xrstor64 (%0)"
                          :

@@ -60,6 +60,7 @@ typedef struct CpuState {
     /* Guest vector and x87 state, XSAVE standard format, 64-byte aligned, mt_xsave.size bytes.
      * Valid only while xstate_saved. */
     u32 xstate_saved;
+    u32 xstate_raw; /* it is the guest's own image, which has not been loaded yet (sigreturn) */
     void *xsave;
 
     struct Thread *thread; /* everything that generated code needn't reach */

@@ -246,15 +246,20 @@ bool decode_same(const Insn *a, const Insn *b)
 
 /* ---- entry points ---- */
 
-#define MT_CPUID_MPX (1u << 14) /* leaf 7, ebx */
+#define MT_CPUID_RTM (1u << 11) /* leaf 7, ebx */
+#define MT_CPUID_MPX (1u << 14)
 
 void decode_init(void)
 {
+    u32 leaf7;
+
     ZydisDecoderInit(&decode_zydis, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     decode_amd_branches = hostcpu_is_amd();
     ZydisDecoderEnableMode(&decode_zydis, ZYDIS_DECODER_MODE_AMD_BRANCHES, decode_amd_branches);
+    leaf7 = __x86_get_cpuid_feature_leaf(CPUID_INDEX_7)->cpuid_array[1];
+    decode_has_rtm = (leaf7 & MT_CPUID_RTM) != 0;
     /* Without MPX its opcodes are nops, which access nothing. */
-    if (!(__x86_get_cpuid_feature_leaf(CPUID_INDEX_7)->cpuid_array[1] & MT_CPUID_MPX)) {
+    if (!(leaf7 & MT_CPUID_MPX)) {
         ZydisDecoderEnableMode(&decode_zydis, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
     }
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 
 ZydisDecoder decode_zydis;
-bool decode_amd_branches;
+bool decode_amd_branches, decode_has_rtm;
 
 void decode_prefixes(Prefixes *p, const u8 *code, size_t avail)
 {
@@ -98,7 +98,11 @@ static InsnClass class_of_default(const ZydisDecodedInstruction *z)
     case 0xca: /* far ret */
     case 0xcb:
     case 0xcf: /* iret */ return INSN_EMULATE;
-    case 0xc7: return z->mnemonic == ZYDIS_MNEMONIC_XBEGIN ? INSN_EMULATE : INSN_PLAIN;
+    case 0xc7:
+        if (z->mnemonic == ZYDIS_MNEMONIC_XBEGIN) {
+            return decode_has_rtm ? INSN_EMULATE : INSN_INVALID;
+        }
+        return INSN_PLAIN;
     case 0xcd: return z->raw.imm[0].value.u == 0x80 ? INSN_EMULATE : INSN_PLAIN;
     case 0xff:
         switch (z->raw.modrm.reg) {

@@ -23,6 +23,8 @@
 extern ZydisDecoder decode_zydis;
 /* This processor takes a 66 prefix on near branches for a 16-bit RIP (AMD; Intel ignores it). */
 extern bool decode_amd_branches;
+/* xbegin is an instruction here. */
+extern bool decode_has_rtm;
 
 /* The prefixes before the opcode, or before a VEX, EVEX or XOP prefix. */
 typedef struct Prefixes {

@@ -373,6 +373,19 @@ bool recover_tool_fault(ucontext_t *uc)
     return false;
 }
 
+bool recover_may_be_check(u64 host_pc)
+{
+    ChunkKind kind;
+    const Block *b = block_of(cache_find_block(host_pc, &kind));
+
+    for (u32 i = 0; kind == CHUNK_BLOCKS && i < b->nedges; i++) {
+        if (edge_kind(&block_edges(b)[i]) == EDGE_STALE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool recover_is_done(void)
 {
     return mt_cpu.fix == MT_FIX_RET;

@@ -28,6 +28,9 @@ void recover_leave_cache(ucontext_t *uc);
  * in a copy of that, which leads to the run loop. `pending` must be set. False: leave the cache. */
 bool recover_finish(ucontext_t *uc);
 
+/* SIGBUS of the alignment check: may it be the check of code that changes? A private translation has none. */
+bool recover_may_be_check(u64 host_pc);
+
 /* SIGSEGV, SIGBUS: if a load or store of a tool's code has faulted, goes on at its slow call. */
 bool recover_tool_fault(ucontext_t *uc);
 

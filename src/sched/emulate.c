@@ -6,8 +6,10 @@
  * Sources: AMD64 Architecture Programmer's Manual vol. 3. */
 #include "sched/emulate.h"
 
+#include "base/hostcpu.h"
 #include "base/log.h"
 #include "base/safe.h"
+#include "guest/aspace.h"
 #include "jit/insn.h"
 #include "jit/smc.h"
 #include "sys/signal.h"
@@ -17,12 +19,49 @@
 
 #define TRAP_GP 13
 #define TRAP_UD 6
+#define TRAP_SS 12
+#define TRAP_PF 14
+#define PF_PRESENT 1u /* also what the kernel says of all that is not the user's */
+#define PF_WRITE 2u
+#define PF_USER 4u
 #define CS_USER64 0x33
 #define DS_USER 0x2b
+#define USER_END 0x7ffffffff000ull
 
 static void raise_gp(Thread *t)
 {
     signal_raise_sync(t, SIGSEGV, SI_KERNEL, 0, TRAP_GP, 0);
+}
+
+/* A selector that can't be loaded. */
+static void raise_gp_selector(Thread *t, u64 sel)
+{
+    signal_raise_sync(t, SIGSEGV, SI_KERNEL, 0, TRAP_GP, sel & 0xfffc);
+}
+
+static bool is_canonical(GuestAddr a)
+{
+    return (GuestAddr)((i64)a << 16 >> 16) == a;
+}
+
+/* n bytes at a can't be accessed. stack: the address is one of the stack segment's. */
+static void raise_access(Thread *t, GuestAddr a, u32 n, bool write, bool stack)
+{
+    GuestAddr second = (a + n - 1) & ~(GuestAddr)(MT_PAGE_SIZE - 1);
+    AspaceInfo info;
+    u8 byte;
+
+    if (!is_canonical(a) || !is_canonical(a + n - 1)) {
+        signal_raise_sync(t, stack ? SIGBUS : SIGSEGV, SI_KERNEL, 0, stack ? TRAP_SS : TRAP_GP, 0);
+        return;
+    }
+    if (second > a && safe_read(&byte, a, 1) == 0 && (!write || smc_safe_write(a, &byte, 1) == 0)) {
+        a = second;
+    }
+    signal_raise_sync(
+        t, SIGSEGV, aspace_query(a, &info) ? SEGV_ACCERR : SEGV_MAPERR, a, TRAP_PF,
+        PF_USER | (write ? PF_WRITE : 0) |
+            (a >= USER_END || (write && safe_read(&byte, a, 1) == 0) ? PF_PRESENT : 0));
 }
 
 static void raise_ud(Thread *t)
@@ -47,6 +86,17 @@ static GuestAddr operand_address(const Insn *in, const MemOp *m)
     return a + (m->seg == 1 ? mt_cpu.fs_base : m->seg == 2 ? mt_cpu.gs_base : 0);
 }
 
+static bool read_operand(Thread *t, const Insn *in, const MemOp *m, void *out, u32 n)
+{
+    GuestAddr a = operand_address(in, m);
+
+    if (safe_read(out, a, n) == 0) {
+        return true;
+    }
+    raise_access(t, a, n, false, m->seg == 0 && (m->base == MT_RSP || m->base == MT_RBP));
+    return false;
+}
+
 /* Reads n bytes of the r/m operand. False: the fault is pending. */
 static bool read_rm(Thread *t, const Insn *in, u64 *out, u32 n)
 {
@@ -65,23 +115,11 @@ static bool read_rm(Thread *t, const Insn *in, u64 *out, u32 n)
     }
     for (int i = 0, k = decode_memops(in, ops); i < k; i++) {
         if (ops[i].read && ops[i].base != MT_RSP) {
-            GuestAddr a = operand_address(in, &ops[i]);
-
-            if (safe_read(out, a, n) == 0) {
-                return true;
-            }
-            signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, a, 14, 4);
-            return false;
+            return read_operand(t, in, &ops[i], out, n);
         }
     }
     if (decode_memops(in, ops) > 0) {
-        GuestAddr a = operand_address(in, &ops[0]);
-
-        if (safe_read(out, a, n) == 0) {
-            return true;
-        }
-        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, a, 14, 4);
-        return false;
+        return read_operand(t, in, &ops[0], out, n);
     }
     raise_ud(t);
     return false;
@@ -91,7 +129,7 @@ static bool pop_bytes(Thread *t, u64 *rsp, u64 *out, u32 n)
 {
     *out = 0;
     if (safe_read(out, *rsp, n) != 0) {
-        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, *rsp, 14, 4);
+        raise_access(t, *rsp, n, false, true);
         return false;
     }
     *rsp += n;
@@ -107,6 +145,14 @@ static u32 operand_size(const Insn *in, u32 normal)
         p66 |= in->bytes[i] == 0x66;
     }
     return rex_w ? 8 : p66 ? 2 : normal;
+}
+
+/* Of the offset in a far pointer in memory: AMD's know none of 64 bits. */
+static u32 far_offset_size(const Insn *in)
+{
+    u32 n = operand_size(in, 4);
+
+    return n == 8 && hostcpu_is_amd() ? 4 : n;
 }
 
 /* rd/wrfsbase, rd/wrgsbase: F3 0F AE /0../3 */
@@ -135,16 +181,25 @@ static void emulate_base(Thread *t, const Insn *in)
     mt_cpu.rip += in->len;
 }
 
-/* Loads a selector: only null and the flat user segments exist here. True: done. */
+/* Of the kernel's descriptor table: the user's code and data segments, and the one that holds the processor's
+ * number as its limit. In 64-bit code they are all alike. */
+static bool is_loadable(u32 sreg, u16 sel)
+{
+    if (sreg == 2) {
+        return sel == DS_USER;
+    }
+    return sel < 4 ||
+           ((sel & 4) == 0 && (sel >> 3 == 4 || sel >> 3 == 5 || sel >> 3 == 6 || sel >> 3 == 15));
+}
+
+/* Loads a selector. True: done. */
 static bool load_selector(Thread *t, u32 sreg, u16 sel)
 {
-    bool null = sel < 4;
-
-    if (sreg == 1 || sreg > 5 || (sreg == 2 && sel != DS_USER) || (!null && sel != DS_USER)) {
+    if (sreg == 1 || sreg > 5 || !is_loadable(sreg, sel)) {
         if (sreg == 1 || sreg > 5) {
             raise_ud(t);
         } else {
-            raise_gp(t);
+            raise_gp_selector(t, sel);
         }
         return false;
     }
@@ -180,7 +235,7 @@ static void emulate_pop_sreg(Thread *t, const Insn *in, u32 sreg)
 static bool is_code_selector(Thread *t, u64 cs)
 {
     if ((u16)cs != CS_USER64) {
-        raise_gp(t);
+        raise_gp_selector(t, cs);
         return false;
     }
     return true;
@@ -239,7 +294,7 @@ static void emulate_call16(Thread *t, const Insn *in)
     GuestAddr rsp = mt_cpu.gpr[MT_RSP] - 2;
 
     if (smc_safe_write(rsp, &ret, 2) != 0) {
-        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
+        raise_access(t, rsp, 2, true, true);
         return;
     }
     mt_cpu.gpr[MT_RSP] = rsp;
@@ -283,22 +338,19 @@ static void emulate_iret(Thread *t, const Insn *in)
 static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
 {
     MemOp ops[MT_MAX_MEMOPS];
-    u32 n = operand_size(in, 4);
+    u32 n = operand_size(in, 4), in_memory = far_offset_size(in);
     u8 buf[10] = {0};
     u64 ip = 0, cs = 0;
-    GuestAddr a;
 
     if (decode_memops(in, ops) == 0) {
         raise_ud(t);
         return;
     }
-    a = operand_address(in, &ops[0]);
-    if (safe_read(buf, a, n + 2) != 0) {
-        signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, a, 14, 4);
+    if (!read_operand(t, in, &ops[0], buf, in_memory + 2)) {
         return;
     }
-    __builtin_memcpy(&ip, buf, n);
-    __builtin_memcpy(&cs, buf + n, 2);
+    __builtin_memcpy(&ip, buf, in_memory);
+    __builtin_memcpy(&cs, buf + in_memory, 2);
     if (!is_code_selector(t, cs)) {
         return;
     }
@@ -310,7 +362,7 @@ static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
         __builtin_memcpy(out, &frame[0], n);
         __builtin_memcpy(out + n, &frame[1], n);
         if (smc_safe_write(rsp, out, 2 * n) != 0) {
-            signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
+            raise_access(t, rsp, 2 * n, true, true);
             return;
         }
         mt_cpu.gpr[MT_RSP] = rsp;
@@ -331,7 +383,7 @@ static void emulate_near_indirect(Thread *t, const Insn *in, bool call)
         GuestAddr rsp = mt_cpu.gpr[MT_RSP] - n;
 
         if (smc_safe_write(rsp, &ret, n) != 0) {
-            signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, rsp, 14, 6);
+            raise_access(t, rsp, n, true, true);
             return;
         }
         mt_cpu.gpr[MT_RSP] = rsp;
@@ -359,14 +411,29 @@ static void emulate_group_ff(Thread *t, const Insn *in)
     }
 }
 
+/* lfs, lgs, lss: a far pointer with a flat selector is of no use to anyone. */
+static void emulate_load_far(Thread *t, const Insn *in)
+{
+    MemOp ops[MT_MAX_MEMOPS];
+    u32 n = far_offset_size(in);
+    u8 buf[10];
+    u16 sel;
+
+    if (decode_memops(in, ops) == 0) {
+        raise_ud(t);
+    } else if (read_operand(t, in, &ops[0], buf, n + 2)) {
+        __builtin_memcpy(&sel, buf + n, 2);
+        raise_gp_selector(t, sel);
+    }
+}
+
 static void emulate_0f(Thread *t, const Insn *in)
 {
     switch (in->bytes[in->opcode_off]) {
     case 0xae: emulate_base(t, in); break;
     case 0xa1: emulate_pop_sreg(t, in, 4); break;
     case 0xa9: emulate_pop_sreg(t, in, 5); break;
-    default: /* lfs, lgs, lss: a far pointer with a flat selector is of no use to anyone */
-        raise_gp(t);
+    default: emulate_load_far(t, in);
     }
 }
 

@@ -49,6 +49,7 @@ typedef struct Way {
 #define MT_X86_PF 14
 #define EFLAGS_TF 0x100ull
 #define MT_PF_USER_FETCH 0x14
+#define MT_USER_END 0x7ffffffff000ull
 
 /* The version of the code at rip that the guest goes on with. */
 static u32 current_key(Thread *t)
@@ -465,7 +466,7 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
             break;
         }
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
-                          MT_PF_USER_FETCH | (mapped || (i64)fault < 0 ? 1 : 0));
+                          MT_PF_USER_FETCH | (mapped || fault >= MT_USER_END ? 1 : 0));
         break;
     case ACT_NONE: break;
     }

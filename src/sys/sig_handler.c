@@ -28,6 +28,8 @@
 #define HOST_SA_FLAGS_OF_GUEST (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT)
 #define EFLAGS_TF 0x100
 #define EFLAGS_DF 0x400
+#define EFLAGS_AC 0x40000
+#define TRAP_AC 17
 #define MASK_BYTES 8
 
 /* Newer than Debian 12's headers or not in all of them. */
@@ -235,6 +237,11 @@ static void take_guest_fault(Thread *t, int sig, const siginfo_t *host_info, uco
     bool at_pc = (sig == SIGILL || sig == SIGFPE || sig == SIGTRAP) &&
                  (u64)info.si_addr == (u64)g[REG_RIP];
 
+    if (g[REG_TRAPNO] == TRAP_AC && recover_may_be_check((u64)g[REG_RIP])) {
+        recover_leave_cache(uc);
+        t->step_over = true;
+        return;
+    }
     recover_leave_cache(uc);
     if ((sig == SIGSEGV || sig == SIGBUS) && recover_is_done()) {
         return;
@@ -334,13 +341,15 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
     set_return_mask(uc, SIG_MASK_SLOT_FULL);
 }
 
-/* The kernel leaves AC and NT as the guest had them, and an outer Valgrind DF as well. With AC set, C
- * code would die of its first unaligned access. */
+/* The kernel leaves AC as the guest had it, and an outer Valgrind DF as well. With AC set, C code would die of
+ * its first unaligned access. NT and ID stay: rt_sigreturn does not restore them, and the guest's flags
+ * may be live where it goes on (exits, tools' code). */
 static inline __attribute__((always_inline)) void clean_flags(void)
 {
-    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpush $2\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
+    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandl %0, (%%rsp)\n\tpopfq\n\t"
+                     "lea 128(%%rsp), %%rsp"
                      :
-                     :
+                     : "i"(~(EFLAGS_AC | EFLAGS_DF))
                      : "memory", "cc");
 }
 

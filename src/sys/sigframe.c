@@ -517,6 +517,7 @@ int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *
     *mask_valid = true;
     load_context(cpu, &uc.mc);
     cpu->xstate_saved = 1;
+    cpu->xstate_raw = 1;
     cpu->x87.ip = 0; /* as XRSTOR leaves it */
     *alt_out = (GuestAltStack){.sp = uc.ss_sp, .flags = uc.ss_flags, .size = uc.ss_size};
     return read_xstate(cpu, uc.mc.fpstate);

@@ -340,6 +340,9 @@ static bool push_frame(Thread *t, const PendingSignal *p, const GuestSigaction *
         .is_fault = p->synchronous && p->info.si_signo != SIGSYS && p->trapno != TRAP_DB &&
                     p->trapno != TRAP_BP && p->trapno != TRAP_OF,
     };
+    if (mt_cpu.xstate_raw) {
+        cpu_xstate_restore(); /* the processor keeps less than the image holds */
+    }
     cpu_xstate_save();
     if (sigframe_push(t->cpu, &t->altstack, &args, &bad) == 0) {
         return true;

@@ -873,6 +873,7 @@ static void test_page_end(void **state)
 static int setup(void **state)
 {
     decode_init();
+    decode_has_rtm = true;
     return 0;
 }
 
