@@ -47,7 +47,7 @@ typedef struct Plan {
     bool ended;       /* the last instruction ends the block */
     bool fault;
     GuestAddr fault_addr;
-    u32 seen; /* bytes that the last instruction was decoded from */
+    u32 seen;          /* bytes that the last instruction was decoded from */
     GuestAddr next;    /* where the block goes on if it is not ended */
     GuestAddr read_pc; /* `code`: what was read last, of one page */
     u32 read_n;
