@@ -17,6 +17,7 @@
 #include "sched/stress.h"
 #include "sched/tool_events.h"
 #include "sched/world.h"
+#include "sys/ptrace_slot.h"
 #include "sys/signal.h"
 #include "sys/sys.h"
 #include "sys/sys_events.h"
@@ -237,6 +238,7 @@ int main(int argc, char **argv)
     tool_init();
     sys_events_init(t, mt_tool);
     tool_thread_start(t);
+    ptrace_start(t);
     run_loop(t);
     code = t->exit_code;
     thread_end(t);

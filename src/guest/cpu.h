@@ -89,9 +89,10 @@ typedef struct CpuState {
 #define MT_FIX_RET 1u  /* a return is done: the word below rsp is to be rip */
 #define MT_FIX_CALL 2u /* a call is done: the word at rsp is to be slot[6] */
 
-#define MT_PEND_SIGNAL 1u /* the thread's pending signal slot is full */
-#define MT_PEND_WORLD 2u  /* the world is asked to stop */
-#define MT_PEND_RCU 8u    /* somebody waits for a grace period */
+#define MT_PEND_SIGNAL 1u  /* the thread's pending signal slot is full */
+#define MT_PEND_WORLD 2u   /* the world is asked to stop */
+#define MT_PEND_RCU 8u     /* somebody waits for a grace period */
+#define MT_PEND_PTRACE 16u /* the thread's tracer wants something (sys/ptrace_slot.h) */
 
 extern __thread CpuState mt_cpu __attribute__((tls_model("local-exec"), aligned(64)));
 

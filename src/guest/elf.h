@@ -52,7 +52,8 @@ GuestAddr elf_make_stack(const ElfImage *img, const ExecTarget *t, char *const e
                          GuestAddr stack_top, ExecError *err);
 
 /* The auxiliary vector given to the guest (for /proc/self/auxv and PR_GET_AUXV). */
-extern u64 mt_guest_auxv[64];
+enum { MT_GUEST_AUXV_WORDS = 64 };
+extern u64 mt_guest_auxv[MT_GUEST_AUXV_WORDS];
 extern size_t mt_guest_auxv_bytes;
 
 #endif

@@ -33,7 +33,7 @@
 #define ARG_TOTAL_MIN (32 * MT_PAGE_SIZE)
 #define RANDOM_BYTES 16
 
-u64 mt_guest_auxv[64];
+u64 mt_guest_auxv[MT_GUEST_AUXV_WORDS];
 size_t mt_guest_auxv_bytes;
 
 /* Writes from the top down. Nothing else uses the stack yet, so plain copies are safe. */

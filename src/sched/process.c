@@ -23,6 +23,7 @@
 #include "sched/runloop.h"
 #include "sched/tool_events.h"
 #include "sched/world.h"
+#include "sys/ptrace_slot.h"
 #include "sys/signal.h"
 #include "sys/sys.h"
 
@@ -95,6 +96,7 @@ static void fork_child(const ChildArgs *a)
     }
     perfmap_after_fork_child((a->flags & CLONE_FILES) != 0);
     aspace_after_fork_child(); /* memory that the child has not inherited */
+    ptrace_fork_child();
     STAT_INC(THREADS);
     tool_fork_child(t);
 }
@@ -179,6 +181,7 @@ _Noreturn void vfork_child_main(ChildArgs *a)
     Thread *t = a->t;
 
     child_state(a);
+    ptrace_vfork_child();
     world_kernel_thread_changed(t);
     t->is_vfork_child = true;
     if (a->flags & CLONE_PARENT_SETTID) {
@@ -270,15 +273,21 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
                      CLONE_VM | CLONE_VFORK | (u64)exit_signal;
     void *host_stack = mmap(NULL, MT_VFORK_STACK, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    u32 depth = mt_ptrace.depth;
     ParentState *s;
     i64 pid;
 
     if (host_stack == MAP_FAILED) {
         return -ENOMEM;
     }
+    if (!ptrace_vfork_begin()) {
+        munmap(host_stack, MT_VFORK_STACK);
+        return -EAGAIN;
+    }
     perfmap_before_vfork();
     s = save_parent(t);
     if (s == NULL) {
+        ptrace_vfork_done(depth);
         munmap(host_stack, MT_VFORK_STACK);
         return -ENOMEM;
     }
@@ -290,6 +299,7 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
         counts_vfork_drop();
     }
     world_vfork_returned(t);
+    ptrace_vfork_done(depth);
     restore_parent(t, s);
     if (mt_under_valgrind && pid > 0 && done != NULL && mt_load_acquire(done) == 0) {
         /* Valgrind makes a fork of it: the child has told a copy. */
@@ -330,6 +340,7 @@ _Noreturn void sched_die_of_signal(Thread *t, int sig)
         process_finish(t);
     }
     sys_raw(SYS_rt_sigaction, (u64)sig, (u64)&dfl, 0, 8, 0, 0);
+    ptrace_slot()->approved = sig; /* its tracer has seen it */
     for (;;) {
         sys_raw(SYS_tgkill, (u64)t->tgid, (u64)t->tid, (u64)sig, 0, 0, 0);
         sys_raw(SYS_rt_sigprocmask, SIG_SETMASK, (u64)&none, 0, 8, 0, 0);

@@ -22,6 +22,7 @@
 #include "sched/fastpath.h"
 #include "sched/stress.h"
 #include "sched/world.h"
+#include "sys/ptrace_slot.h"
 #include "sys/signal.h"
 #include "sys/sys.h"
 #include "sys/vsyscall.h"
@@ -300,14 +301,15 @@ static void raise_trap(Thread *t)
     }
 }
 
-/* With TF set: one instruction, and the trap behind it. TF never is in the host's flags, but at the end
- * of a popf. INSIDE. */
+/* With TF set, or for a tracer: one instruction, and the trap behind it. TF never is in the host's flags, but
+ * at the end of a popf. INSIDE. */
 static Action run_step(Thread *t, GuestAddr *fault)
 {
     GuestAddr from = mt_cpu.rip;
     FlagsUse use = flags_use(from);
     Way way = {NULL, mt_cache.generation, t->in_syscall, false};
     Action act = ACT_NONE;
+    u64 tf = mt_cpu.rflags & EFLAGS_TF;
     u32 reason;
 
     mt_cpu.rflags &= ~EFLAGS_TF;
@@ -318,20 +320,21 @@ static Action run_step(Thread *t, GuestAddr *fault)
         after_exit(t, reason, &way, &act, fault);
     }
     if (act != ACT_NONE) {
-        mt_cpu.rflags |= EFLAGS_TF;
-        /* Not behind a system call: the kernel returns from it as popf does. */
-        t->trap_behind = (act == ACT_EMULATE && use != FLAGS_TRAP_HELD) || act == ACT_REPLACE;
+        mt_cpu.rflags |= tf;
+        /* Not behind a system call: the kernel returns from it as popf does. But for a tracer. */
+        t->trap_behind = (act == ACT_EMULATE && use != FLAGS_TRAP_HELD) || act == ACT_REPLACE ||
+                         (act == ACT_SYSCALL && tf == 0);
         return act;
     }
     if ((reason == MT_EXIT_ABORT || reason == MT_EXIT_SIGNAL) && mt_cpu.rip == from) {
-        mt_cpu.rflags |= EFLAGS_TF; /* not executed */
+        mt_cpu.rflags |= tf; /* not executed */
         return act;
     }
     if (use != FLAGS_LOADED) {
-        mt_cpu.rflags |= EFLAGS_TF;
+        mt_cpu.rflags |= tf;
     }
     take_loaded_tf(t);
-    if (use == FLAGS_PUSHED) {
+    if (use == FLAGS_PUSHED && tf != 0) {
         set_pushed_tf();
     }
     raise_trap(t);
@@ -347,7 +350,7 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
     u32 reason;
 
     *outside = false;
-    if (MT_UNLIKELY(mt_cpu.rflags & EFLAGS_TF)) {
+    if (MT_UNLIKELY(mt_cpu.rflags & EFLAGS_TF) || ptrace_steps()) {
         t->step_over = false;
         return run_step(t, fault);
     }
@@ -437,12 +440,11 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
 {
     AspaceInfo info;
     bool mapped = act == ACT_FETCH_FAULT && aspace_query(fault, &info);
-    GuestAddr rip;
+    GuestAddr rip = mt_cpu.rip;
     u8 byte;
 
     switch (act) {
     case ACT_SYSCALL:
-        rip = mt_cpu.rip;
         sys_dispatch(t);
         if (mt_cpu.rip == rip - 2) {
             uncount_restarted(t);
@@ -472,7 +474,9 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
     }
     if (MT_UNLIKELY(t->trap_behind)) {
         t->trap_behind = false;
-        raise_trap(t);
+        if (act != ACT_SYSCALL || (ptrace_steps() && mt_cpu.rip != rip - 2 && !t->exiting)) {
+            raise_trap(t);
+        }
     }
 }
 
@@ -486,6 +490,11 @@ void run_loop(Thread *t)
         if (cpu_pending() & MT_PEND_SIGNAL) {
             take_loaded_tf(t);
             signal_deliver(t);
+            continue;
+        }
+        if (MT_UNLIKELY((mt_cpu.pending & MT_PEND_PTRACE) != 0) ||
+            MT_UNLIKELY(ptrace_slot()->dirty != 0)) {
+            ptrace_serve(t);
             continue;
         }
         smc_reclaim(t);

@@ -11,6 +11,7 @@
 #include "base/safe.h"
 #include "guest/elf.h"
 #include "guest/layout.h"
+#include "sys/ptrace_slot.h"
 #include "sys/sys.h"
 
 #include <errno.h>
@@ -76,6 +77,7 @@ int procfs_init(const struct ExecTarget *target, const struct ElfImage *image, G
         close(fd);
         return proc.exe_fd;
     }
+    mt_ptrace_proc.exe_fd = proc.exe_fd + 1;
     return 0;
 }
 
@@ -402,7 +404,7 @@ static int write_all(int fd, const char *p, size_t n)
 }
 
 /* A read-only, sealed file with this text. fd or -errno. */
-static int make_file(const char *text, size_t len)
+static int make_file(const void *text, size_t len)
 {
     if (exceeds_file_limit(len)) {
         return -EFBIG;
@@ -444,13 +446,9 @@ static int make_text(ProcKind kind, int fd, char **text, size_t *len)
     return err;
 }
 
-i64 procfs_generate(ProcKind kind, int fd, bool cloexec)
+i64 procfs_replace(const void *text, size_t len, int fd, bool cloexec)
 {
-    char *text = NULL;
-    size_t len = 0;
-    int err = make_text(kind, fd, &text, &len);
-    int file = err ? err : make_file(text, len);
-    free(text);
+    int err, file = make_file(text, len);
     if (file >= 0) {
         err = dup3(file, fd, cloexec ? O_CLOEXEC : 0) < 0 ? -errno : 0; /* F1 */
         close(file);
@@ -461,4 +459,17 @@ i64 procfs_generate(ProcKind kind, int fd, bool cloexec)
         return file;
     }
     return fd;
+}
+
+i64 procfs_generate(ProcKind kind, int fd, bool cloexec)
+{
+    char *text = NULL;
+    size_t len = 0;
+    int err = make_text(kind, fd, &text, &len);
+    if (err) {
+        close(fd);
+    }
+    i64 r = err ? err : procfs_replace(text, len, fd, cloexec);
+    free(text);
+    return r;
 }

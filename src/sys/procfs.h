@@ -45,6 +45,9 @@ void procfs_exe_path(char *out, size_t size);
  * with the guest's version in its place. fd; or -errno, and fd is closed. */
 i64 procfs_generate(ProcKind kind, int fd, bool cloexec);
 
+/* The same with this text. */
+i64 procfs_replace(const void *text, size_t len, int fd, bool cloexec);
+
 /* maps and smaps (procmaps.c): writes the guest's version of the kernel's text `in`. initial_sp is
  * an address in what is to be called [stack]. 0 or -ENOMEM. */
 int procmaps_write(FILE *out, char *in, GuestAddr initial_sp);

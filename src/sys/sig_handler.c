@@ -16,6 +16,7 @@
 #include "guest/cpu.h"
 #include "jit/recover.h"
 #include "sched/runloop.h"
+#include "sys/ptrace_slot.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -135,6 +136,13 @@ static bool is_kick(int sig, const siginfo_t *info)
         }
     }
     return false;
+}
+
+/* From the tracer, also under mtvg: the thread's slot has requests. */
+static bool is_ptrace_wake(int sig, const siginfo_t *info)
+{
+    return sig == MT_SIG_KICK && info->si_code == SI_QUEUE &&
+           info->si_value.sival_ptr == (void *)mt_ptrace_proc.wake;
 }
 
 /* ---- the handler ---- */
@@ -277,6 +285,10 @@ static void take_fault(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
 {
     u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
     u64 fixup = sig == SIGSEGV || sig == SIGBUS ? safe_fixup(pc) : 0;
+    if (sig == SIGTRAP && pc == (u64)ptrace_stop_end) {
+        ptrace_nobody_sig();
+        return;
+    }
     if (sig == SIGSEGV && pc == (u64)sys_window32_insn) {
         fixup = (u64)sys_window32_fault;
     }
@@ -365,6 +377,9 @@ static void host_handler(int sig, siginfo_t *info, void *context)
         if (t) {
             go_to_run_loop(uc);
         }
+    } else if (t && is_ptrace_wake(sig, info)) {
+        __atomic_fetch_or(&t->cpu->pending, MT_PEND_PTRACE, __ATOMIC_RELAXED);
+        go_to_run_loop(uc);
     } else if (is_synchronous(sig, info, uc)) {
         take_fault(t, sig, info, uc);
     } else {
@@ -414,4 +429,6 @@ void sig_handler_init(void)
         (i64)sizeof(kick_secret)) {
         kick_secret = __builtin_ia32_rdtsc() * 0x9e3779b97f4a7c15ull;
     }
+    mt_ptrace_proc.wake = ~kick_secret;
+    mt_ptrace_proc.family = kick_secret * 0x9e3779b97f4a7c15ull;
 }

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "sched/world.h"
+#include "sys/ptrace_slot.h"
 #include "sys/sigframe.h"
 #include "sys/sys_events.h"
 
@@ -373,19 +374,41 @@ static void call_handler(Thread *t, PendingSignal *p, const GuestSigaction *act)
         t->altstack = (GuestAltStack){.flags = SS_DISABLE};
     }
     STAT_INC(SIGNALS);
+    if (ptrace_is_traced()) {
+        ptrace_after_frame(t);
+    }
 }
 
-static void deliver_one(Thread *t, PendingSignal *p)
+/* What the kernel does itself now, without asking a tracer once more. */
+static void leave_to_kernel(const siginfo_t *info)
 {
-    int sig = p->info.si_signo;
+    ptrace_slot()->approved = info->si_signo;
+    sig_host_requeue(info);
+}
+
+/* `seen`: by the tracer, if there is one. */
+static void deliver_one(Thread *t, PendingSignal *p, bool seen)
+{
     if (p->synchronous) {
-        if (sig == SIGSEGV && signal_fault_hook && signal_fault_hook(t, p)) {
+        if (p->info.si_signo == SIGSEGV && signal_fault_hook && signal_fault_hook(t, p)) {
             return;
         }
-    } else if (t->sigmask & SIG_BIT(sig)) {
+    } else if (t->sigmask & SIG_BIT(p->info.si_signo)) {
         put_back(&p->info);
         return;
     }
+    if (!seen && ptrace_is_traced()) {
+        int raised = p->info.si_signo;
+        if (!ptrace_before_signal(t, &p->info)) {
+            return;
+        }
+        p->synchronous = p->synchronous && p->info.si_signo == raised;
+        if (!p->synchronous && (t->sigmask & SIG_BIT(p->info.si_signo))) {
+            put_back(&p->info);
+            return;
+        }
+    }
+    int sig = p->info.si_signo;
     if (sig == SIGSYS && p->info.si_code == SYS_SECCOMP_CODE) {
         p->info.si_call_addr = (void *)t->cpu->rip;
     }
@@ -400,7 +423,7 @@ static void deliver_one(Thread *t, PendingSignal *p)
                 sig_default_die(t, p);
             }
         } else if (sig_default_of(sig) == SIG_DEFAULT_STOP) {
-            sig_host_requeue(&p->info); /* the host's action is SIG_DFL by now */
+            leave_to_kernel(&p->info); /* the host's action is SIG_DFL by now */
         }
     }
 }
@@ -412,7 +435,7 @@ void signal_deliver(Thread *t)
         if (t->pending.full) {
             PendingSignal p = t->pending;
             t->pending.full = false;
-            deliver_one(t, &p);
+            deliver_one(t, &p, false);
             open_mask(t);
             continue;
         }
@@ -423,6 +446,13 @@ void signal_deliver(Thread *t)
         t->saved_sigmask_valid = false;
         signal_set_mask(t, t->saved_sigmask);
     }
+}
+
+void signal_deliver_seen(Thread *t, const siginfo_t *info)
+{
+    PendingSignal p = {.info = *info};
+    deliver_one(t, &p, true);
+    open_mask(t);
 }
 
 i64 signal_return(Thread *t)

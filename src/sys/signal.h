@@ -30,6 +30,9 @@ void signal_thread_fini(Thread *t);
  * Afterwards the host mask is the guest's mask again and the slot is empty. */
 void signal_deliver(Thread *t);
 
+/* The same for an asynchronous signal that the thread's tracer has let through. */
+void signal_deliver_seen(Thread *t, const siginfo_t *info);
+
 /* A synchronous signal made by the runtime (invalid code, fetch fault, emulated instruction): fills
  * the pending slot as the kernel would for a fault at mt_cpu.rip. */
 void signal_raise_sync(Thread *t, int sig, int si_code, u64 fault_addr, u64 trapno, u64 err);

@@ -12,6 +12,7 @@
 #include "base/valgrind_annot.h"
 #include "base/stats.h"
 #include "jit/smc.h"
+#include "sys/ptrace_slot.h"
 #include "sys/sys_events.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ enum {
 };
 
 #define X32_BIT 0x40000000u
+#define ERESTARTSYS_CODE 512
 
 bool (*sys_efault_hook)(Thread *t);
 
@@ -162,11 +164,20 @@ i64 sys_call(Thread *t, u32 nr, const u64 a[6])
     return r;
 }
 
+/* A call that has not begun, as the thread's tracer sees it natively: it ends, and begins anew. */
+static void show_restart(Thread *t)
+{
+    mt_cpu.gpr[MT_RAX] = (u64)-ERESTARTSYS_CODE;
+    ptrace_after_syscall(t);
+    mt_cpu.gpr[MT_RAX] = ptrace_slot()->orig_rax;
+}
+
 void sys_dispatch(Thread *t)
 {
     CpuState *c = &mt_cpu;
+    bool traced = ptrace_is_traced(), wanted = !traced || ptrace_before_syscall(t);
     /* The kernel looks at the low half only. */
-    u32 nr = (u32)c->gpr[MT_RAX];
+    u32 nr = (u32)(traced ? ptrace_slot()->orig_rax : c->gpr[MT_RAX]);
     const u64 a[6] = {c->gpr[MT_RDI], c->gpr[MT_RSI], c->gpr[MT_RDX],
                       c->gpr[MT_R10], c->gpr[MT_R8],  c->gpr[MT_R9]};
     STAT_INC(SYSCALLS);
@@ -176,20 +187,27 @@ void sys_dispatch(Thread *t)
     if (tracing) {
         trace_call(nr, a);
     }
-    i64 r = sys_call(t, nr, a);
+    i64 r = wanted ? sys_call(t, nr, a) : (i64)c->gpr[MT_RAX];
     if (tracing) {
         trace_result(nr, r);
     }
     switch (r) {
     case MT_SYS_RESTART:
+        if (traced) {
+            show_restart(t);
+        }
         c->rip -= SYSCALL_INSN_BYTES;
         t->in_syscall = false;
-        break;
+        return;
     case MT_SYS_STATE_SET: t->in_syscall = false; break;
     default: /* MT_SYS_EXIT too: nobody looks at the registers any more */
         c->gpr[MT_RAX] = (u64)r;
         c->gpr[MT_RCX] = c->rip;
         c->gpr[MT_R11] = c->rflags;
         break;
+    }
+    /* Not `traced`: PTRACE_TRACEME, or a child. */
+    if (ptrace_is_traced() && r != MT_SYS_EXIT) {
+        ptrace_after_syscall(t);
     }
 }

@@ -5,17 +5,49 @@
 #include "base/atomics.h"
 #include "base/safe.h"
 #include "sched/world.h"
+#include "guest/elf.h"
 #include "sys/procfs.h"
+#include "sys/ptrace_slot.h"
 #include "sys/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 #define FDCWD ((u64)(i64)AT_FDCWD)
+
+/* ---- tracees that run under mtvg (docs/PTRACE.md) ---- */
+
+enum { PEER_PATH_ROOM = 64 };
+
+/* Is it /proc/PID/<name> of another process? Its number, else 0. */
+static pid_t peer_file(const char *path, const char *name)
+{
+    int pid = 0, n = 0;
+    return sscanf(path, "/proc/%d/%n", &pid, &n) == 1 && n > 0 && strcmp(path + n, name) == 0 &&
+                   pid > 0 && pid != sys_raw(SYS_getpid, 0, 0, 0, 0, 0, 0)
+               ? pid
+               : 0;
+}
+
+/* The guest's path, if it may be such a one. */
+static bool peer_path(u64 path, char out[PEER_PATH_ROOM])
+{
+    return safe_read_str(out, path, PEER_PATH_ROOM) > 0 && strncmp(out, "/proc/", 6) == 0;
+}
+
+/* /proc/PID/exe of a tracee: a link to its program, not to mtvg. */
+static bool peer_exe_link(u64 path, char out[PEER_PATH_ROOM])
+{
+    pid_t pid = peer_path(path, out) ? peer_file(out, "exe") : 0;
+    int fd = pid ? ptrace_peer_exe(pid) : -1;
+    snprintf(out, PEER_PATH_ROOM, "/proc/%d/fd/%d", pid, fd);
+    return fd >= 0;
+}
 
 /* ---- open ---- */
 
@@ -24,13 +56,37 @@ static bool only_reads(u64 flags)
     return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_PATH | O_DIRECTORY | O_CREAT));
 }
 
+/* Another process's file. */
+static i64 open_others(Thread *t, u64 nr, const u64 a[6], u64 path, u64 flags, u64 mode)
+{
+    char name[PEER_PATH_ROOM];
+    u64 auxv[MT_GUEST_AUXV_WORDS];
+    if (!peer_path(path, name)) {
+        return sys_pass(t, nr, a);
+    }
+    pid_t pid = peer_file(name, "auxv");
+    size_t n = pid ? ptrace_peer_auxv(pid, auxv, sizeof(auxv)) : 0;
+    if (n > 0) {
+        i64 fd = sys_pass(t, nr, a);
+        return fd < 0 ? fd : procfs_replace(auxv, n, (int)fd, flags & O_CLOEXEC);
+    }
+    if ((flags & O_ACCMODE) != O_RDONLY && peer_file(name, "mem")) {
+        ptrace_peer_mem_opened();
+    }
+    if (!(flags & O_NOFOLLOW) && peer_exe_link(path, name)) {
+        const u64 b[6] = {FDCWD, (u64)name, flags, mode};
+        return sys_pass(t, SYS_openat, b);
+    }
+    return sys_pass(t, nr, a);
+}
+
 /* `nr` and `a` are the guest's call; flags and mode are as in openat. */
 static i64 do_open(Thread *t, u64 nr, const u64 a[6], int dirfd, u64 path, u64 flags, u64 mode)
 {
     char link[PROC_LINK_MAX];
     ProcKind kind = procfs_classify(dirfd, path);
     switch (kind) {
-    case PROC_OTHER: break;
+    case PROC_OTHER: return open_others(t, nr, a, path, flags, mode);
     case PROC_HIDDEN_FD: return -ENOENT;
     case PROC_EXE:
         if (!(flags & O_NOFOLLOW)) {
@@ -79,8 +135,14 @@ i64 sys_openat2(Thread *t, const u64 a[6])
 
 static i64 do_readlink(Thread *t, u64 nr, const u64 a[6], int dirfd, const u64 path_buf_size[3])
 {
-    char link[PROC_LINK_MAX];
+    char link[PROC_LINK_MAX], peer[PEER_PATH_ROOM];
     switch (procfs_classify(dirfd, path_buf_size[0])) {
+    case PROC_OTHER:
+        if (peer_exe_link(path_buf_size[0], peer)) {
+            const u64 b[6] = {(u64)peer, path_buf_size[1], path_buf_size[2]};
+            return sys_pass(t, SYS_readlink, b);
+        }
+        return sys_pass(t, nr, a);
     case PROC_HIDDEN_FD: return -ENOENT;
     case PROC_EXE: {
         procfs_exe_link(link);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sys_ptrace.c -- ptrace.
- * Role:       the kernel's, but for one thing: a process that shares the guest's memory (clone with
+ * Role:       of other processes: ptrace_request.c. A process that shares the guest's memory (clone with
  *             CLONE_VM) may trace its threads, as leak checkers do to find what their registers and
  *             stacks point to. What the kernel says of a thread that is in the runtime are the
  *             runtime's registers; the guest's are in its CpuState.
@@ -9,6 +9,7 @@
 #include "base/safe.h"
 #include "jit/cache.h"
 #include "sched/world.h"
+#include "sys/ptrace_slot.h"
 #include "sys/signal.h"
 #include "sys/sys.h"
 
@@ -128,12 +129,10 @@ static i64 request(Thread *t, const u64 a[6])
 {
     switch (a[0]) {
     case PTRACE_ATTACH:
-    case PTRACE_INTERRUPT:
-        if (find_cpu((pid_t)a[1]) != NULL) {
-            u64 copy[4] = {a[0], a[1], a[2], a[3]};
-            return sched_quiesce(t, stop_quiet, copy);
-        }
-        break;
+    case PTRACE_INTERRUPT: {
+        u64 copy[4] = {a[0], a[1], a[2], a[3]};
+        return sched_quiesce(t, stop_quiet, copy);
+    }
     case PTRACE_CONT:
     case PTRACE_SYSCALL:
     case PTRACE_SINGLESTEP:
@@ -147,10 +146,18 @@ static i64 request(Thread *t, const u64 a[6])
     return sys_pass(t, SYS_ptrace, a);
 }
 
+bool ptrace_shares_memory(pid_t tid)
+{
+    return find_cpu(tid) != NULL;
+}
+
 i64 sys_ptrace(Thread *t, const u64 a[6])
 {
     struct iovec v;
     pid_t tid = (pid_t)a[1];
+    if (a[0] == PTRACE_TRACEME || !ptrace_shares_memory(tid)) {
+        return ptrace_request(t, a);
+    }
     i64 r = request(t, a);
     if (r == 0 && a[0] == PTRACE_GETREGS) {
         replace_registers(tid, a[3], sizeof(struct user_regs_struct));

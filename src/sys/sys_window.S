@@ -92,6 +92,16 @@ sys_window32_fault:
     .cfi_endproc
     .size sys_window32, . - sys_window32
 
+/* void ptrace_stop_here(void): a stop of the guest's, as its tracer sees it (ptrace_slot.h). */
+    .globl ptrace_stop_here, ptrace_stop_end
+    .type ptrace_stop_here, @function
+    .p2align 4
+ptrace_stop_here:
+    int3
+ptrace_stop_end:
+    ret
+    .size ptrace_stop_here, . - ptrace_stop_here
+
 /* sa_restorer of the host's handlers. Debuggers know a signal frame by these very bytes. */
     .globl sig_host_restorer
     .type sig_host_restorer, @function
