@@ -24,14 +24,15 @@
 
 enum { PEER_PATH_ROOM = 64 };
 
-/* Is it /proc/PID/<name> of another process? Its number, else 0. */
+/* Is it /proc/PID/<name> or /proc/PID/task/TID/<name> of another process? PID, else 0. */
 static pid_t peer_file(const char *path, const char *name)
 {
-    int pid = 0, n = 0;
-    return sscanf(path, "/proc/%d/%n", &pid, &n) == 1 && n > 0 && strcmp(path + n, name) == 0 &&
-                   pid > 0 && pid != sys_raw(SYS_getpid, 0, 0, 0, 0, 0, 0)
-               ? pid
-               : 0;
+    int pid = 0, tid, dir = 0, task_dir = 0;
+    if (sscanf(path, "/proc/%d/%ntask/%d/%n", &pid, &dir, &tid, &task_dir) < 1 ||
+        strcmp(path + (task_dir ? task_dir : dir), name) != 0) {
+        return 0;
+    }
+    return pid != sys_raw(SYS_getpid, 0, 0, 0, 0, 0, 0) ? pid : 0;
 }
 
 /* The guest's path, if it may be such a one. */

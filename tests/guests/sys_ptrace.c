@@ -6,6 +6,7 @@
  * variant: static cflags=-static */
 #define _GNU_SOURCE
 #include <elf.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <pthread.h>
 #include <sched.h>
@@ -258,18 +259,35 @@ static void loop_of_calls(void)
     int sum = 0;
     for (int i = 0; i < 20; i++) {
         sum += called(i);
+        if (i == 4) {
+            raise(SIGSTOP);
+        }
     }
     _exit(sum == 210 ? 11 : 12);
 }
 
-static void breakpoints(void)
+static void put_code(pid_t pid, int mem, unsigned long at, long word)
+{
+    if (mem >= 0) {
+        CHECK(pwrite(mem, &word, 1, (off_t)at) == 1);
+    } else {
+        CHECK(ptrace(PTRACE_POKETEXT, pid, at, word) == 0);
+    }
+}
+
+static void breakpoints(int by_file)
 {
     pid_t pid = traced_child(loop_of_calls, 0);
     unsigned long at = (unsigned long)called;
-    int hits = 0, status;
+    int hits = 5, status, mem = -1;
     long word = ptrace(PTRACE_PEEKTEXT, pid, at, 0), trap = (word & ~0xffl) | 0xcc;
-    /* The first calls have been translated when the breakpoint comes. */
-    CHECK(ptrace(PTRACE_POKETEXT, pid, at, trap) == 0);
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/mem", pid, pid);
+    CHECK(!by_file || (mem = open(path, O_RDWR | O_CLOEXEC)) >= 0);
+    /* The first calls have been done when the breakpoint comes. */
+    resume(PTRACE_CONT, pid, 0);
+    CHECK(WSTOPSIG(wait_for(pid)) == SIGSTOP);
+    put_code(pid, mem, at, trap);
     for (;;) {
         resume(PTRACE_CONT, pid, 0);
         status = wait_for(pid);
@@ -282,15 +300,16 @@ static void breakpoints(void)
         hits++;
         r.rip = at;
         CHECK(ptrace(PTRACE_SETREGS, pid, 0, &r) == 0);
-        CHECK(ptrace(PTRACE_POKETEXT, pid, at, word) == 0);
+        put_code(pid, mem, at, word);
         if (hits < 15) {
             resume(PTRACE_SINGLESTEP, pid, 0);
             status = wait_for(pid);
             CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP && regs_of(pid).rip != at);
-            CHECK(ptrace(PTRACE_POKETEXT, pid, at, trap) == 0);
+            put_code(pid, mem, at, trap);
         }
     }
-    printf("breakpoint: %d hits, exit %d\n", hits, WEXITSTATUS(status));
+    printf("breakpoint: %d calls, exit %d\n", hits, WEXITSTATUS(status));
+    close(mem);
 }
 
 static void stepped_code(void)
@@ -648,7 +667,8 @@ int main(void)
     system_calls();
     emulation();
     registers();
-    breakpoints();
+    breakpoints(0);
+    breakpoints(1);
     steps();
     signals();
     step_into_handler();
