@@ -36,6 +36,8 @@ typedef struct X87Env {
     u32 dp, ds;        /* its operand */
 } X87Env;
 
+#define MT_EXIT_STEPS 40 /* a multiple of 8 */
+
 typedef struct CpuState {
     /* Exact guest state while translated code does not run. */
     u64 gpr[MT_NGPR]; /* hardware numbering */
@@ -77,6 +79,8 @@ typedef struct CpuState {
     u32 key;    /* the block version that the guest goes on with (MtvgTool.block_key) */
     u32 fix;    /* MT_FIX_*: what is left to do to the stack behind translated code (recover.c) */
     u64 resume; /* entering behind a call to the tool: its CallSite, else 0 */
+    /* With exit_arg: a direct exit's stub, see lower_finish(); else all 0. */
+    u8 exit_steps[MT_EXIT_STEPS];
     u32 copied; /* the block whose code behind an instruction was copied last (recover.c) */
 
     /* For instructions that store the address of the last x87 instruction (x87ip.c). */

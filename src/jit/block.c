@@ -34,14 +34,15 @@ int block_arena_init(u64 cache_size)
     return 0;
 }
 
-_Static_assert(sizeof(Block) == 64 && sizeof(Edge) == 24, "grow them with care");
+_Static_assert(sizeof(Block) == 64 && sizeof(Edge) == 20, "grow them with care");
 
 static u64 block_bytes(const BlockShape *s)
 {
     u64 edge = sizeof(Edge) + (s->has_tool ? sizeof(EdgeTool) : 0);
 
-    return MT_ALIGN_UP(
-        sizeof(Block) + s->nedges * edge + s->npages * sizeof(u32) + s->pcmap_len + s->extra, 8);
+    u64 head = sizeof(Block) + s->nedges * edge + s->npages * sizeof(u32);
+
+    return MT_ALIGN_UP((s->has_tool ? MT_ALIGN_UP(head, 8) : head) + s->pcmap_len + s->extra, 8);
 }
 
 /* Sixteen pages at a time, which costs less than their faults one by one. If it fails, or another thread is
@@ -82,7 +83,7 @@ Block *block_alloc(const BlockShape *shape)
         p->npages = (u8)shape->npages & 0x7f;
         p->has_tool = shape->has_tool;
         p->pcmap_len = (u16)shape->pcmap_len;
-        p->extra = shape->extra;
+        p->extra = shape->extra & 0xffffff;
     }
     return p;
 }

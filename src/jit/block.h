@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * block.h -- a translation (superblock) and its exits.
  * Blocks live in one reserved arena, so that 32 bits name a block or an edge (BlockRef, EdgeRef:
- * offset in the arena / 8; 0 means none). */
+ * offset in the arena / 4; 0 means none). */
 #ifndef MT_BLOCK_H
 #define MT_BLOCK_H
 
@@ -27,17 +27,20 @@ typedef enum EdgeKind {
     EDGE_AFTER,   /* behind an instruction and the tool's code that follows it: a signal has come */
 } EdgeKind;
 
-/* An exit of a block; there are two or three a block, so every byte counts. Immutable but for the fields
+/* An exit of a block; there are three or four a block, so every byte counts. Immutable but for the fields
  * marked. What depends on the block is behind the functions below. */
 typedef struct Edge {
-    i64 target : 58; /* guest address */
+    i64 target : 36; /* guest address, from the block's */
     u64 index : 6;   /* among the block's edges */
-    u16 patch; /* the rel32 field of the jump, from host_start; 0: this edge is never linked */
-    u16 stub;  /* linked: its stub, from block_stubs(); else the EdgeKind */
+    u64 patch : 16;  /* the rel32 field of the jump, from host_start; 0: this edge is never linked */
+    u64 link : 6;    /* linked: its number among the block's that can be; else the EdgeKind */
     /* guarded by the chain lock of the block linked to */
     BlockRef to;
     EdgeRef in_next, in_prev;
-} Edge;
+} __attribute__((packed, aligned(4))) Edge;
+
+/* How far from the block's address an edge's target may be. */
+#define MT_EDGE_REACH (1ll << 35)
 
 /* What a tool adds to an edge. */
 typedef struct EdgeTool {
@@ -48,6 +51,7 @@ typedef struct EdgeTool {
 } EdgeTool;
 
 #define MT_BLOCK_PAGES 3
+#define MT_STUB_STEP 7 /* bytes of code from the stub of a link to that of the one before (lower_finish()) */
 
 typedef struct Block {
     /* immutable after publication */
@@ -55,10 +59,11 @@ typedef struct Block {
     GuestAddr pc;
     u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
     CacheOff host_start; /* where its code begins: the inline entry, if any */
-    CacheOff cold;       /* its stubs; 0: none */
+    CacheOff cold;       /* its stubs, if they are there, or other code; 0: none */
     u16 host_size;       /* from host_start */
     u16 pcmap_len;
-    u32 extra; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
+    u32 extra : 24; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
+    u32 nlinks : 8; /* edges that can be linked */
     u8 nedges, ninsns;
     u8 entry_size; /* of the inline entry for indirect branches or calls; 0: none */
     u8 npages : 7;
@@ -79,17 +84,17 @@ extern u8 *mt_block_arena;
 
 static inline Block *block_of(BlockRef r)
 {
-    return (Block *)(mt_block_arena + (u64)r * 8);
+    return (Block *)(mt_block_arena + (u64)r * 4);
 }
 
 static inline Edge *edge_of(EdgeRef r)
 {
-    return (Edge *)(mt_block_arena + (u64)r * 8);
+    return (Edge *)(mt_block_arena + (u64)r * 4);
 }
 
 static inline u32 arena_ref(const void *p)
 {
-    return (u32)(((const u8 *)p - mt_block_arena) / 8);
+    return (u32)(((const u8 *)p - mt_block_arena) / 4);
 }
 
 static inline Edge *block_edges(const Block *b)
@@ -110,7 +115,9 @@ static inline u32 *block_pages(const Block *b)
 
 static inline u8 *block_pcmap(const Block *b)
 {
-    return (u8 *)(block_pages(b) + b->npages);
+    u64 p = (u64)(block_pages(b) + b->npages);
+
+    return (u8 *)(b->has_tool ? MT_ALIGN_UP(p, 8) : p); /* call sites follow (instr_emit.c) */
 }
 
 static inline BlockRef block_ref(const Block *b)
@@ -124,10 +131,10 @@ static inline CacheOff block_host(const Block *b)
     return b->host_start + b->entry_size;
 }
 
-/* What the stubs of edges are counted from. */
+/* The stubs of its links: the last one's first (lower_finish()). */
 static inline CacheOff block_stubs(const Block *b)
 {
-    return mt_opts.exits == EXITS_NEAR ? b->host_start : b->cold;
+    return mt_opts.exits == EXITS_NEAR ? b->host_start + b->host_size : b->cold;
 }
 
 /* Is this entry of the block inside its own code (else it is a thunk)? */
@@ -141,6 +148,11 @@ static inline Block *edge_block(const Edge *e)
     return (Block *)((const u8 *)(e - e->index) - sizeof(Block));
 }
 
+static inline GuestAddr edge_target(const Edge *e)
+{
+    return edge_block(e)->pc + (u64)e->target;
+}
+
 static inline CacheOff edge_patch(const Edge *e)
 {
     return edge_block(e)->host_start + e->patch;
@@ -149,14 +161,16 @@ static inline CacheOff edge_patch(const Edge *e)
 static inline EdgeKind edge_kind(const Edge *e)
 {
     if (e->patch == 0) {
-        return (EdgeKind)e->stub;
+        return (EdgeKind)e->link;
     }
     return *(const u8 *)(cache_exec_addr(edge_patch(e)) - 1) == 0xe8 ? EDGE_CALL : EDGE_DIRECT;
 }
 
 static inline CacheOff edge_stub(const Edge *e)
 {
-    return block_stubs(edge_block(e)) + e->stub;
+    const Block *b = edge_block(e);
+
+    return block_stubs(b) + (b->nlinks - 1u - e->link) * MT_STUB_STEP;
 }
 
 /* NULL: there is no tool, all of it would be 0. */

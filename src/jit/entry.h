@@ -24,7 +24,7 @@ extern const char exit_signal[];
 #endif
 
 #define MT_EXIT_ABORT 0   /* not entered: `pending` was set */
-#define MT_EXIT_DIRECT 1  /* exit_arg: EdgeRef */
+#define MT_EXIT_DIRECT 1  /* exit_arg: BlockRef, exit_steps: which link */
 #define MT_EXIT_IB_MISS 2 /* target in slot[1], rcx in slot[0] */
 #define MT_EXIT_SYSCALL 3 /* exit_arg: EdgeRef */
 #define MT_EXIT_EMULATE 4 /* exit_arg: EdgeRef */

@@ -24,7 +24,7 @@ bool instr_room(const Lower *l)
 {
     return lower_room(l) &&
            l->space.hot_end - cache_off(l->e.x) > 3 * MT_LOWER_MAX + MT_INSTR_ROOM &&
-           l->space.cold_end - l->space.cold > 4 * (MT_STUB_BYTES + 9) + MT_INSTR_COLD &&
+           l->space.cold_end - l->space.cold > MT_COLD_ROOM + MT_INSTR_COLD &&
            l->map.len + 400 < MT_PCMAP_MAX;
 }
 
@@ -433,7 +433,7 @@ u32 instr_extra_bytes(const MtvgSb *sb, u32 pcmap_len)
     if (sb->ncalls > 0) {
         MtvgMem mems[MTVG_MAX_MEMS];
 
-        /* Edges and the block before them are multiples of 8. */
+        /* The pc map begins at a multiple of 8 where there is a tool (block_pcmap()). */
         n = (u32)MT_ALIGN_UP(pcmap_len + n, 8) - pcmap_len;
         for (u32 i = 0; i < sb->ncalls; i++) {
             n += sb->calls[i].imm != 0 ? site_bytes(call_mems(sb, &sb->calls[i], mems)) : 0;

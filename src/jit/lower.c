@@ -37,8 +37,8 @@ bool lower_room(const Lower *l)
     return !l->full && l->nedges + 4 < MT_MAX_EDGES && l->nfixes < MT_MAX_FIXES &&
            pcmap_room(&l->map, l->nfixes * MT_FIX_MAP_BYTES) &&
            l->space.hot_end - here(l) >
-               3 * MT_LOWER_MAX + l->nedges * MT_STUB_BYTES + l->nfixes * MT_FIX_BYTES &&
-           l->space.cold_end - l->space.cold > 4 * (MT_STUB_BYTES + 9);
+               3 * MT_LOWER_MAX + lower_stub_bytes(l->nlinks) + l->nfixes * MT_FIX_BYTES &&
+           l->space.cold_end - l->space.cold > MT_COLD_ROOM;
 }
 
 /* --- exits ------------------------------------------------------------------------------------ */
@@ -63,29 +63,6 @@ static LowerEdge *add_edge(Lower *l, EdgeKind kind, GuestAddr target)
     return d;
 }
 
-static void write_stub(LowerEdge *d, CacheOff at)
-{
-    Emit c = {cache_write_ptr(at), cache_exec_addr(at)};
-
-    emit_exit(&c, mt_cache.glue_direct);
-    d->stub = at;
-}
-
-/* The stub of an exit that can be linked, out of line; returns its address. */
-static u64 link_stub(Lower *l, LowerEdge *d)
-{
-    CacheOff at;
-
-    d->stub = 0;
-    if (mt_opts.exits == EXITS_NEAR) {
-        return l->e.x; /* lower_finish() */
-    }
-    at = cache_take_cold(&l->space, MT_STUB_BYTES);
-    MT_ASSERT(at != 0); /* lower_room() */
-    write_stub(d, at);
-    return cache_exec_addr(at);
-}
-
 /* Pads so that a 4-byte field at here + skip lies inside 8 aligned bytes (L3). */
 static void align_patch(Lower *l, u32 skip)
 {
@@ -99,16 +76,22 @@ static void align_patch(Lower *l, u32 skip)
     }
 }
 
+/* The field of an exit that can be linked; lower_finish() fills it in. */
+static void emit_link_field(Lower *l, LowerEdge *d)
+{
+    d->patch = here(l);
+    emit_u32(&l->e, 0);
+    l->nlinks++;
+}
+
 /* jmp rel32 to an exit that can be linked; glen: guest length of the instruction that it ends. */
 static void emit_link_jmp(Lower *l, u32 glen, GuestAddr target)
 {
     LowerEdge *d = add_edge(l, EDGE_DIRECT, target);
-    u64 stub;
 
     align_patch(l, 1);
-    stub = link_stub(l, d);
-    d->patch = here(l) + 1;
-    emit_jmp(&l->e, stub);
+    emit_u8(&l->e, 0xe9);
+    emit_link_field(l, d);
     pcmap_plain(&l->map, glen, 5);
 }
 
@@ -116,14 +99,11 @@ static void emit_link_jmp(Lower *l, u32 glen, GuestAddr target)
 static void emit_link_jcc(Lower *l, u32 glen, u32 cc, GuestAddr target)
 {
     LowerEdge *d = add_edge(l, EDGE_DIRECT, target);
-    u64 stub;
 
     align_patch(l, 2);
-    stub = link_stub(l, d);
-    d->patch = here(l) + 2;
     emit_u8(&l->e, 0x0f);
     emit_u8(&l->e, (u8)(0x80 | cc));
-    emit_u32(&l->e, (u32)(stub - (l->e.x + 4)));
+    emit_link_field(l, d);
     pcmap_plain(&l->map, glen, 6);
 }
 
@@ -408,7 +388,6 @@ static void lower_jrcxz(Lower *l, const Insn *in)
     u8 b[15];
     u32 n = in->len, pad;
     LowerEdge *d = add_edge(l, EDGE_DIRECT, in->target);
-    u64 stub;
 
     memcpy(b, in->bytes, n);
     /* L3 for the jump at L1: its field is at here + n + 2 + pad + 1. */
@@ -421,9 +400,8 @@ static void lower_jrcxz(Lower *l, const Insn *in)
     for (u32 i = 0; i < pad; i++) {
         emit_u8(&l->e, 0x90);
     }
-    stub = link_stub(l, d);
-    d->patch = here(l) + 1;
-    emit_jmp(&l->e, stub);
+    emit_u8(&l->e, 0xe9);
+    emit_link_field(l, d);
     pcmap_steps(&l->map, in->len,
                 (PcStep[]){{(u8)n, PC_SAME}, {(u8)(2 + pad), PC_NEXT}, {5, PC_BRANCH}}, 3,
                 in->target);
@@ -600,16 +578,13 @@ static void lower_direct_call(Lower *l, const Insn *in)
     GuestAddr ret = in->pc + in->len;
     PcStep s[16];
     u32 n = 0;
-    u64 stub;
 
     align_patch(l, low_address(ret) ? 15 : 20);
     emit_fs_store(&l->e, MT_RAX, SLOT(3));
     s[n++] = (PcStep){9, PC_SAME};
     s[n++] = (PcStep){(u8)emit_mov_imm(&l->e, MT_RAX, ret), PC_SAME};
-    stub = link_stub(l, d);
-    d->patch = here(l) + 1;
     emit_u8(&l->e, 0xe8);
-    emit_u32(&l->e, (u32)(stub - (l->e.x + 4)));
+    emit_link_field(l, d);
     s[n++] = (PcStep){5, PC_SPILL | MT_RAX << 4};
     emit_return(l, in, s, n);
 }
@@ -844,20 +819,58 @@ static void emit_fixes(Lower *l)
     }
 }
 
+/* An instruction of 3 bytes and a displacement whose operand is a field of mt_cpu; `more` bytes follow. By rip,
+ * which is one byte shorter than an absolute displacement; the segment's base is added all the same. */
+static void emit_fs_by_rip(Emit *e, const char *op, u32 field, u32 more)
+{
+    emit_bytes(e, op, 3);
+    emit_u32(e, field - (u32)(e->x + 4 + more));
+}
+
+/* The stubs of n links: notb exit_steps + n-1; ...; notb exit_steps + 1; movl $block, exit_arg; jmp glue. Each
+ * link enters at its own, the first one at the movl: the highest step that is not 0 tells which it was. Flags and
+ * registers stay the guest's. */
+static void write_stubs(u32 n, CacheOff at)
+{
+    Emit e = {cache_write_ptr(at), cache_exec_addr(at)};
+
+    for (u32 i = n; i-- > 1;) {
+        emit_fs_by_rip(&e, "\x64\xf6\x15", MT_TP(exit_steps) + i, 0);
+    }
+    emit_fs_by_rip(&e, "\x64\xc7\x05", MT_TP(exit_arg), 4);
+    emit_u32(&e, 0);
+    emit_jmp(&e, mt_cache.glue_direct);
+}
+
 void lower_finish(Lower *l)
 {
+    const u32 n = lower_stub_bytes(l->nlinks);
+    CacheOff stub;
+
     emit_fixes(l);
     l->end = here(l);
+    if (n == 0) {
+        return;
+    }
+    if (mt_opts.exits == EXITS_NEAR) {
+        l->stubs = l->end;
+        l->e.w += n;
+        l->e.x += n;
+    } else {
+        l->stubs = cache_take_cold(&l->space, n);
+        MT_ASSERT(l->stubs != 0); /* lower_room() */
+    }
+    write_stubs(l->nlinks, l->stubs);
+    stub = l->stubs + l->nlinks * MT_STUB_STEP;
     for (u32 i = 0; i < l->nedges; i++) {
         LowerEdge *d = &l->edges[i];
         u32 rel;
 
-        if (d->patch != 0 && d->stub == 0) {
-            write_stub(d, here(l));
-            rel = d->stub - (d->patch + 4);
+        if (d->patch != 0) {
+            stub -= MT_STUB_STEP;
+            d->stub = stub;
+            rel = stub - (d->patch + 4);
             memcpy(cache_write_ptr(d->patch), &rel, 4);
-            l->e.w += MT_STUB_BYTES;
-            l->e.x += MT_STUB_BYTES;
         }
     }
 }
@@ -916,7 +929,7 @@ void lower_begin(Lower *l, GuestAddr pc, LowerEntry entry, bool quantum)
     l->start = l->space.hot;
     l->e.w = cache_write_ptr(l->start);
     l->e.x = cache_exec_addr(l->start);
-    l->nedges = l->nfixes = 0;
+    l->nedges = l->nlinks = l->nfixes = 0;
     l->map.len = 0;
     l->full = false;
     l->gs_is_tools = l->return_stack = false;

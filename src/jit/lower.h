@@ -10,11 +10,11 @@
 
 #define MT_MAX_EDGES 40
 #define MT_LOWER_MAX 192 /* host bytes that one guest instruction may need, its stub aside */
-#define MT_STUB_BYTES 17
+#define MT_STUB_BYTES 17 /* of an exit that can't be linked */
 
 typedef struct LowerEdge {
     GuestAddr target;
-    CacheOff patch, stub; /* stub: where the exit's `movl $edge, exit_arg` is */
+    CacheOff patch, stub; /* stub: where the exit's `movl $edge, exit_arg` is, or its link's stub */
     u32 key;
     u8 kind;
 } LowerEdge;
@@ -44,8 +44,9 @@ typedef struct Lower {
     CacheOff ind;   /* 0: none inline */
     CacheOff end;   /* lower_finish(): of the code, without stubs */
     CacheOff call;  /* 0: none inline */
-    u32 nedges;
+    u32 nedges, nlinks;
     LowerEdge edges[MT_MAX_EDGES];
+    CacheOff stubs; /* lower_finish(): of the links */
     u32 nfixes;
     LowerFix fixes[MT_MAX_FIXES];
     PcMap map;
@@ -58,6 +59,9 @@ typedef struct Lower {
 } Lower;
 
 void lower_begin(Lower *l, GuestAddr pc, LowerEntry entry, bool quantum);
+
+/* Cold code for one more instruction, and for all stubs. */
+#define MT_COLD_ROOM (4 * (MT_STUB_BYTES + 9) + lower_stub_bytes(MT_MAX_EDGES))
 
 /* Right behind lower_begin(): the block's version, and its exits' until another is set. */
 void lower_version(Lower *l, u32 key);
@@ -80,8 +84,14 @@ void lower_follow(Lower *l, const Insn *in, GuestAddr to);
 void lower_end_insn(Lower *l, const Insn *in);
 /* Ends a block behind an instruction that does not: goes on at `pc`. */
 void lower_end_at(Lower *l, GuestAddr pc);
-/* Behind the last: the stubs that lie near. */
+/* Behind the last: the stubs of the links. Where the last of them is written l->nlinks * MT_STUB_STEP bytes
+ * behind l->stubs, the block's reference is to be filled in. */
 void lower_finish(Lower *l);
+/* Bytes of the stubs of n links. */
+static inline u32 lower_stub_bytes(u32 n)
+{
+    return n > 0 ? (n - 1) * MT_STUB_STEP + 16 : 0;
+}
 /* Ends the block before `in`: it needs C code of the given kind (EDGE_EMULATE, EDGE_GS). */
 void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target);
 /* An exit out of line, in MT_STUB_BYTES that have been taken for it. */

@@ -17,7 +17,7 @@ bool (*mt_light)(const MtvgCall *c, MtvgFunction fn);
 
 static const CallSite *this_site(void)
 {
-    return (const CallSite *)edge_of((EdgeRef)mt_cpu.call_site);
+    return (const CallSite *)(const void *)block_of((BlockRef)mt_cpu.call_site);
 }
 
 static MtvgCall describe(const CallSite *s)

@@ -74,6 +74,8 @@ int translate_init(void)
     started_ms = now_ms();
     __asm__("mov %%fs:0, %0" : "=r"(fs0));
     mt_cpu_tpoff = (i32)((u64)&mt_cpu - fs0);
+    /* Stubs reach it by rip (lower_finish()). */
+    MT_ASSERT((i64)mt_cpu_tpoff - (i64)(mt_cache.exec + mt_cache.size) >= INT32_MIN);
     decode_init();
     smc_init();
     return blockmap_init();
@@ -212,7 +214,7 @@ static bool may_follow(const Plan *p, GuestAddr target)
         is_translated(p, target)) {
         return false;
     }
-    return !has_insn(p, target);
+    return (u64)(target - p->pc + MT_EDGE_REACH / 2) < MT_EDGE_REACH && !has_insn(p, target);
 }
 
 static u32 plan_limit(const Plan *p)
@@ -496,23 +498,30 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
 
 static void fill_edges(Block *b, const Lower *l)
 {
+    u32 link = 0;
+
     for (u32 i = 0; i < l->nedges; i++) {
         const LowerEdge *d = &l->edges[i];
         Edge *e = &block_edges(b)[i];
         u32 ref = arena_ref(e);
 
-        e->target = (i64)d->target;
+        e->target = (i64)(d->target - b->pc);
         e->index = i & 63;
         e->patch = (u16)(d->patch != 0 ? d->patch - b->host_start : 0);
-        e->stub = (u16)(d->patch != 0 ? d->stub - block_stubs(b) : d->kind);
+        e->link = (d->patch != 0 ? link++ : d->kind) & 63;
         if (b->has_tool) {
             edge_tool(e)->key = d->key;
         }
         if (d->kind == EDGE_RETURN) {
             e->in_next = d->stub;
-        } else {
+        } else if (d->patch == 0) {
             memcpy(cache_write_ptr(d->stub) + 8, &ref, 4);
         }
+    }
+    if (l->nlinks > 0) {
+        u32 ref = block_ref(b);
+
+        memcpy(cache_write_ptr(l->stubs + l->nlinks * MT_STUB_STEP), &ref, 4);
     }
 }
 
@@ -528,7 +537,7 @@ static void fill_extra(Block *b, const Lower *l, const MtvgSb *sb)
     instr_write_extra(sb, b);
 }
 
-_Static_assert(MT_MAX_EDGES <= 64 && MT_CHUNK_MAX <= 65536, "fields of Edge and Block");
+_Static_assert(MT_MAX_EDGES <= MT_EXIT_STEPS && MT_EXIT_STEPS <= 64 && MT_CHUNK_MAX <= 65536, "fields of Edge and Block");
 
 static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
 {
@@ -548,7 +557,10 @@ static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
     b->host_start = l->start;
     b->host_size = (u16)(l->end - l->start);
     b->entry_size = (u8)(l->host - l->start);
-    b->cold = l->space.cold != l->space.cold_start ? l->space.cold_start : 0;
+    b->nlinks = l->nlinks & 255;
+    b->cold = l->space.cold == l->space.cold_start                ? 0
+              : mt_opts.exits == EXITS_COLD && l->nlinks > 0 ? l->stubs
+                                                                  : l->space.cold_start;
     b->ninsns = (u8)p->n;
     b->ind = l->ind;
     b->call = l->call;
@@ -570,7 +582,7 @@ static void count_translation(const Plan *p, const Block *b)
     STAT_INC(TRANSLATIONS);
     STAT_ADD(GUEST_INSNS, p->n);
     STAT_ADD(GUEST_BYTES, bytes);
-    STAT_ADD(HOST_BYTES, b->host_size + b->nedges * MT_STUB_BYTES);
+    STAT_ADD(HOST_BYTES, b->host_size + lower_stub_bytes(b->nlinks));
 }
 
 /* Links exits to translations that are there already. Calls to those that have no entry for them yet
@@ -582,10 +594,10 @@ static void link_exits(Block *b)
 
         if (e->patch != 0 && mt_opts.chaining) {
             bool call = edge_kind(e) == EDGE_CALL;
-            Place to = {call ? blockmap_find((u64)e->target, 0) : NULL, 0};
+            Place to = {call ? blockmap_find(edge_target(e), 0) : NULL, 0};
 
             if (call ? to.block != NULL && mt_load_relaxed(&to.block->call) != 0
-                     : smc_find_code((u64)e->target, edge_key(e), &to)) {
+                     : smc_find_code(edge_target(e), edge_key(e), &to)) {
                 chain_link(e, to.block, to.at);
             }
         }

@@ -134,12 +134,12 @@ static FastCall fast_replaced(Thread *t, const Edge *e)
     if (edge_kind(e) != EDGE_REPLACE || edge_block(e)->key != 0) {
         return FAST_SLOW;
     }
-    r = replace_recent((u64)e->target);
+    r = replace_recent(edge_target(e));
     if (r == NULL || r->light == NULL || safe_read(&ret, mt_cpu.gpr[MT_RSP], sizeof(ret)) != 0 ||
         !world_try_code_end(t)) {
         return FAST_SLOW;
     }
-    mt_cpu.rip = (u64)e->target;
+    mt_cpu.rip = edge_target(e);
     mt_cpu.key = 0;
     t->fault_env = &env;
     if (_setjmp(env) != 0) {
@@ -165,7 +165,7 @@ static void take_edge(const Edge *e)
     const EdgeTool *x;
 
     annot_after(e); /* pairs with blockmap_add(): the jump that led here was patched later */
-    mt_cpu.rip = (u64)e->target;
+    mt_cpu.rip = edge_target(e);
     x = edge_tool(e);
     mt_cpu.edge_pairs = x ? x->pairs[0] | (u64)x->pairs[1] << 16 | (u64)x->pairs[2] << 32 : 0;
 }

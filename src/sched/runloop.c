@@ -29,6 +29,7 @@
 
 #include <setjmp.h>
 #include <signal.h>
+#include <string.h>
 
 /* What is to be done OUTSIDE the world. */
 typedef enum Action {
@@ -163,16 +164,36 @@ static u32 run_one_gs(Thread *t, u64 base, Action *act, GuestAddr *fault)
     return reason;
 }
 
+/* The link whose stub has been executed. */
+static Edge *taken_link(void)
+{
+    const Block *b = block_of((BlockRef)mt_cpu.exit_arg);
+    Edge *e = block_edges(b);
+    u32 link = 0;
+
+    for (u32 i = 0; i < MT_EXIT_STEPS; i += 8) {
+        u64 steps;
+
+        memcpy(&steps, mt_cpu.exit_steps + i, 8);
+        link = steps != 0 ? i + (63u - (u32)__builtin_clzll(steps)) / 8 : link;
+    }
+    memset(mt_cpu.exit_steps, 0, sizeof(mt_cpu.exit_steps));
+    while (e->patch == 0 || e->link != link) {
+        e++;
+    }
+    return e;
+}
+
 static void go_to(const Edge *e)
 {
-    mt_cpu.rip = (u64)e->target;
+    mt_cpu.rip = edge_target(e);
     mt_cpu.key = edge_key(e);
 }
 
 /* Sets rip as the exit says. True: go on INSIDE. */
 static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *fault)
 {
-    Edge *e = edge_of((u32)mt_cpu.exit_arg);
+    Edge *e = reason == MT_EXIT_DIRECT ? taken_link() : edge_of((u32)mt_cpu.exit_arg);
 
     STAT_INC(DISPATCHES);
     *way = (Way){NULL, mt_cache.generation, false, false};

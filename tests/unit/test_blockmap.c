@@ -29,7 +29,7 @@ static GuestAddr pc_of(u64 r)
     u64 i = r % PCS;
 
     /* some of them share a slot of the first table, or need wide entries */
-    return i < 32 ? 0x400000 + i * 16 : i < 48 ? 0x400000 + (i << 20) : 0x7f0000000000 + i * 64;
+    return i < 32 ? 0x400000 + i * 16 : i < 48 ? 0x400000 + (i << 20) : 0x500000000 + i * 64;
 }
 
 /* A block with a conditional and an unconditional exit. NULL: the cache or the arena is full. */
@@ -51,6 +51,7 @@ static Block *make_block(Sim *s, GuestAddr pc)
         lower_insn(&l, &call);
     }
     lower_end_at(&l, pc_of(sim_random(s)));
+    lower_finish(&l);
     b = block_alloc(&(BlockShape){.nedges = l.nedges, .pcmap_len = l.map.len});
     if (b == NULL) {
         return NULL;
@@ -59,16 +60,17 @@ static Block *make_block(Sim *s, GuestAddr pc)
     b->host_start = l.start;
     b->entry_size = (u8)(l.host - l.start);
     b->host_size = (u16)((u32)(l.e.x - mt_cache.exec) - l.start);
-    b->cold = l.space.cold_start;
+    b->cold = l.stubs;
+    b->nlinks = l.nlinks & 255;
     b->ind = l.ind;
     b->call = l.call;
     for (u32 i = 0; i < l.nedges; i++) {
         Edge *e = &block_edges(b)[i];
 
-        e->target = (i64)l.edges[i].target;
+        e->target = (i64)(l.edges[i].target - pc);
         e->index = i & 63;
         e->patch = (u16)(l.edges[i].patch - b->host_start);
-        e->stub = (u16)(l.edges[i].stub - b->cold);
+        e->link = i & 63;
     }
     cds_lfht_node_init(&b->node);
     cache_commit(&l.space, (CacheOff)(l.e.x - mt_cache.exec), block_ref(b));
@@ -131,11 +133,11 @@ static Block *follow_edge(const Edge *e)
     to = block_of(cache_find_block(at, &kind));
     CHECK(to != block_of(0));
     if (edge_kind(e) == EDGE_CALL) {
-        CHECK(to->pc == (u64)e->target && cache_exec_addr(mt_load_relaxed(&to->call)) == at);
+        CHECK(to->pc == edge_target(e) && cache_exec_addr(mt_load_relaxed(&to->call)) == at);
         return to;
     }
     CHECK(kind == CHUNK_BLOCKS);
-    CHECK(to->pc == (u64)e->target && cache_exec_addr(block_host(to)) == at);
+    CHECK(to->pc == edge_target(e) && cache_exec_addr(block_host(to)) == at);
     return to;
 }
 
@@ -208,7 +210,7 @@ static void turn(Sim *s)
         if (to == NULL) {
             u32 generation = mt_cache.generation;
 
-            to = get_block(s, (u64)e->target);
+            to = get_block(s, edge_target(e));
             if (to == NULL || generation != mt_cache.generation) {
                 return;
             }
@@ -331,7 +333,7 @@ static void dead_blocks(void **state)
     a = get_block(s, 0x500000);
     b = get_block(s, 0x600000);
     e = &block_edges(a)[0];
-    e->target = 0x600000;
+    e->target = (i64)(0x600000 - a->pc);
     chain_link(e, b, block_host(b));
     assert_int_equal(e->to, block_ref(b));
     assert_true(ibt_publish(b));

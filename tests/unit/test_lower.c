@@ -184,8 +184,44 @@ static void check_operand(const Insn *in, const Insn *h)
     }
 }
 
+static void check_exit(CacheOff at)
+{
+    Insn h;
+
+    decode_insn(&h, cache_exec_addr(at), cache_write_ptr(at), 15);
+    assert_int_equal(h.cls, INSN_JMP);
+    assert_true(is_glue(h.target));
+}
+
+/* The offset from %fs:0 that a stub's instruction writes to. */
+static i32 stub_operand(CacheOff at, u32 len)
+{
+    Insn h;
+
+    decode_insn(&h, cache_exec_addr(at), cache_write_ptr(at), 15);
+    assert_int_equal(h.len, len);
+    assert_true((h.flags & INSN_F_RIPREL) && (h.flags & INSN_F_SEG_FS));
+    return (i32)h.mem_addr;
+}
+
+/* notb exit_steps + i, from the last link's on; movl $block, exit_arg; jmp glue */
+static void check_stubs(const Lower *l)
+{
+    CacheOff at = l->stubs;
+
+    for (u32 i = l->nlinks; i > 1; i--, at += MT_STUB_STEP) {
+        assert_int_equal(stub_operand(at, MT_STUB_STEP), (i32)(MT_TP(exit_steps) + i - 1));
+    }
+    if (l->nlinks > 0) {
+        assert_int_equal(stub_operand(at, 11), (i32)MT_TP(exit_arg));
+        check_exit(at + 11);
+    }
+}
+
 static void check_edges(const Lower *l)
 {
+    u32 links = 0;
+
     for (u32 i = 0; i < l->nedges; i++) {
         const LowerEdge *d = &l->edges[i];
         Insn h;
@@ -203,14 +239,18 @@ static void check_edges(const Lower *l)
             memcpy(&rel, cache_write_ptr(d->patch), 4);
             assert_true(cache_exec_addr(d->patch) + 4 + (u64)(i64)rel == cache_exec_addr(d->stub));
         }
+        if (d->patch != 0) {
+            assert_int_equal(d->stub, l->stubs + (l->nlinks - ++links) * MT_STUB_STEP);
+            continue;
+        }
         /* movl $edge, exit_arg; jmp glue */
         decode_insn(&h, cache_exec_addr(d->stub), cache_write_ptr(d->stub), 15);
         assert_int_equal(h.len, 12);
         assert_int_equal(h.imm_off, 8);
-        decode_insn(&h, cache_exec_addr(d->stub) + 12, cache_write_ptr(d->stub + 12), 15);
-        assert_int_equal(h.cls, INSN_JMP);
-        assert_true(is_glue(h.target));
+        check_exit(d->stub + 12);
     }
+    assert_int_equal(links, l->nlinks);
+    check_stubs(l);
 }
 
 /* All host instructions from the direct entry on. */
