@@ -32,8 +32,8 @@ typedef enum EdgeKind {
 typedef struct Edge {
     i64 target : 36; /* guest address, from the block's */
     u64 index : 6;   /* among the block's edges */
-    u64 patch : 16;  /* the rel32 field of the jump, from host_start; 0: this edge is never linked */
-    u64 link : 6;    /* linked: its number among the block's that can be; else the EdgeKind */
+    u64 patch : 16; /* the rel32 field of the jump, from host_start; 0: this edge is never linked */
+    u64 link : 6;   /* linked: its number among the block's that can be; else the EdgeKind */
     /* guarded by the chain lock of the block linked to */
     BlockRef to;
     EdgeRef in_next, in_prev;
@@ -51,7 +51,8 @@ typedef struct EdgeTool {
 } EdgeTool;
 
 #define MT_BLOCK_PAGES 3
-#define MT_STUB_STEP 7 /* bytes of code from the stub of a link to that of the one before (lower_finish()) */
+#define MT_STUB_STEP \
+    7 /* bytes of code from the stub of a link to that of the one before (lower_finish()) */
 
 typedef struct Block {
     /* immutable after publication */

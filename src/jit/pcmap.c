@@ -10,6 +10,69 @@
 #define SPILLS_FLAGS 0xfc
 #define AGAIN 0xfb
 
+/* Steps of what there is most of (lower.c), below 2 GiB and where pext and loop are fast. Nothing depends on
+ * their being here but the maps' size. */
+#define COMMON 0xe0
+#define SP(kind, reg) ((kind) | (reg) << 4)
+
+typedef struct Common {
+    u8 n;
+    PcStep steps[11];
+} Common;
+
+static const Common common[] = {
+    /* a return, over the processor's return stack */
+    {8,
+     {{9, PC_SAME},
+      {3, PC_SAME},
+      {4, PC_SWAPPED},
+      {9, PC_SWAPPED},
+      {10, PC_SWAPPED},
+      {7, PC_SWAPPED},
+      {4, PC_RET},
+      {1, PC_RET}}},
+    /* a direct call and its return point */
+    {11,
+     {{9, PC_SAME},
+      {5, PC_SAME},
+      {5, SP(PC_SPILL, 0)},
+      {9, PC_TGT_RESTORE},
+      {5, PC_TGT_RESTORE},
+      {7, PC_TGT_SWAPPED},
+      {2, PC_TGT_SWAPPED},
+      {3, PC_TGT_SWAPPED},
+      {5, PC_TGT_SWAPPED},
+      {3, PC_TGT_SWAPPED},
+      {9, PC_TGT_SWAPPED}}},
+    /* a return through the first table */
+    {5, {{9, PC_SAME}, {1, PC_SAME}, {9, PC_TGT_RCX}, {10, PC_TGT_SLOT}, {7, PC_TGT_SLOT}}},
+    /* what puts an indirect call's return address right and makes the jump */
+    {4, {{8, PC_CALL_FIX}, {9, PC_TGT_RCX}, {10, PC_TGT_SLOT}, {7, PC_TGT_SLOT}}},
+};
+
+static bool put_common(PcMap *m, u32 glen, const PcStep *steps, u32 n)
+{
+    for (u32 i = 0; i < MT_ARRAY_SIZE(common); i++) {
+        if (common[i].n == n && memcmp(common[i].steps, steps, n * sizeof(*steps)) == 0) {
+            m->bytes[m->len++] = (u8)(glen << 4);
+            m->bytes[m->len++] = (u8)(COMMON | i);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The steps of a record. */
+static const u8 *steps_of(const u8 *rec, u32 *n)
+{
+    if (rec[1] >= COMMON) {
+        *n = common[rec[1] & 15].n;
+        return (const u8 *)common[rec[1] & 15].steps;
+    }
+    *n = rec[1];
+    return rec + 2;
+}
+
 void pcmap_plain(PcMap *m, u32 glen, u32 hlen)
 {
     MT_DCHECK(glen < 16 && hlen > 0 && hlen < 16);
@@ -20,6 +83,10 @@ void pcmap_steps(PcMap *m, u32 glen, const PcStep *steps, u32 n, GuestAddr targe
 {
     bool branch = false;
 
+    MT_DCHECK(n < COMMON);
+    if (put_common(m, glen, steps, n)) {
+        return;
+    }
     m->bytes[m->len++] = (u8)(glen << 4);
     m->bytes[m->len++] = (u8)n;
     for (u32 i = 0; i < n; i++) {
@@ -86,8 +153,8 @@ static u64 load(const u8 *p, u32 n)
 /* Looks for `left` (bytes from the sequence's start) among the steps. */
 static bool find_step(const u8 *rec, GuestAddr pc, u32 left, PcState *out)
 {
-    u32 n = rec[1];
-    const u8 *step = rec + 2;
+    u32 n;
+    const u8 *step = steps_of(rec, &n);
 
     for (u32 i = 0; i < n; i++) {
         u32 hlen = step[2 * i];
@@ -111,15 +178,16 @@ static bool find_step(const u8 *rec, GuestAddr pc, u32 left, PcState *out)
 
 static u32 steps_size(const u8 *rec, u32 *hlen)
 {
-    u32 n = rec[1], size = 2 + 2 * n;
+    u32 n;
+    const u8 *step = steps_of(rec, &n);
     bool branch = false;
 
     *hlen = 0;
     for (u32 i = 0; i < n; i++) {
-        *hlen += rec[2 + 2 * i];
-        branch |= (rec[3 + 2 * i] & 15) == PC_BRANCH;
+        *hlen += step[2 * i];
+        branch |= (step[2 * i + 1] & 15) == PC_BRANCH;
     }
-    return size + (branch ? 8 : 0);
+    return rec[1] >= COMMON ? 2 : 2 + 2 * n + (branch ? 8 : 0);
 }
 
 bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out)

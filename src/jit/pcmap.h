@@ -6,6 +6,7 @@
  *                                    length, and the state in which the guest is if it is interrupted
  *                                    right before that host instruction (kind | register << 4);
  *                                    behind the steps 8 bytes of target if any kind is PC_BRANCH
+ *   (glen << 4), 0xe0 | i            the same; the steps are those of the common sequence i (pcmap.c)
  *   0, 0xff, i32                     the guest goes on at pc + i32 (a jump that was followed)
  *   0, 0xfe, u64                     the guest goes on at this address
  *   0, 0xfb, u64                     the same; the instruction there has had its record before

@@ -537,7 +537,8 @@ static void fill_extra(Block *b, const Lower *l, const MtvgSb *sb)
     instr_write_extra(sb, b);
 }
 
-_Static_assert(MT_MAX_EDGES <= MT_EXIT_STEPS && MT_EXIT_STEPS <= 64 && MT_CHUNK_MAX <= 65536, "fields of Edge and Block");
+_Static_assert(MT_MAX_EDGES <= MT_EXIT_STEPS && MT_EXIT_STEPS <= 64 && MT_CHUNK_MAX <= 65536,
+               "fields of Edge and Block");
 
 static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
 {
@@ -558,9 +559,9 @@ static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
     b->host_size = (u16)(l->end - l->start);
     b->entry_size = (u8)(l->host - l->start);
     b->nlinks = l->nlinks & 255;
-    b->cold = l->space.cold == l->space.cold_start                ? 0
+    b->cold = l->space.cold == l->space.cold_start           ? 0
               : mt_opts.exits == EXITS_COLD && l->nlinks > 0 ? l->stubs
-                                                                  : l->space.cold_start;
+                                                             : l->space.cold_start;
     b->ninsns = (u8)p->n;
     b->ind = l->ind;
     b->call = l->call;

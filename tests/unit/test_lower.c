@@ -442,6 +442,38 @@ static void room_for_fixes(void **state)
     assert_true(l.map.len > MT_PCMAP_MAX / 2 && l.map.len <= MT_PCMAP_MAX);
 }
 
+/* Where pext and loop are fast, calls and returns are common sequences for the pc map: 2 bytes each. */
+static void common_maps(void **state)
+{
+    static const struct {
+        u8 code[5];
+        u32 len;
+        bool stack;
+    } seq[] = {{{0xe8, 1, 2, 3, 0}, 5, true}, {{0xc3}, 1, true}, {{0xc3}, 1, false}};
+    static Lower l;
+
+    for (u32 i = 0; i < MT_ARRAY_SIZE(seq); i++) {
+        u32 padding;
+        Insn in;
+
+        cache_flush_world();
+        assert_true(cache_reserve(&l.space, 3072));
+        lower_begin(&l, PC_LOW, ENTRY_NONE, false);
+        l.return_stack = seq[i].stack;
+        decode_insn(&in, PC_LOW, seq[i].code, seq[i].len);
+        if (in.cls == INSN_CALL) {
+            lower_insn(&l, &in);
+        } else {
+            lower_end_insn(&l, &in);
+        }
+        padding = l.map.bytes[0] >> 4 == 0; /* before a call */
+        if (mt_cache.ibt_mask_at != 0 && mt_cache.fast_loop) {
+            assert_int_equal(l.map.len - padding, 2);
+        }
+        lower_finish(&l);
+    }
+}
+
 /* recover.c knows where in an entry for calls the stack and rax have been put right. */
 static void call_entry_layout(void **state)
 {
@@ -481,7 +513,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_kinds),         cmocka_unit_test(random_bytes),
         cmocka_unit_test(checked_bytes),     cmocka_unit_test(ind_entry_layout),
-        cmocka_unit_test(call_entry_layout), cmocka_unit_test(room_for_fixes),
+        cmocka_unit_test(call_entry_layout), cmocka_unit_test(common_maps),
+        cmocka_unit_test(room_for_fixes),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
