@@ -177,18 +177,18 @@ static u32 random_number(u32 below)
 static void make_sample(u8 *code, u32 slot)
 {
     static const u8 prefixes[] = {0, 0x66, 0xf2, 0xf3}, escapes[] = {0, 0, 0x38, 0x3a};
-    u32 map = slot >> 15, n = 0;
-    u8 rex = (u8)(0x40 | (slot >> 3 & 8) | random_number(8));
-    bool reg_form = slot >> 5 & 1;
+    u32 prefix = slot >> 15, map = slot >> 13 & 3, n = 0;
+    u8 rex = (u8)(0x40 | (slot >> 1 & 8) | random_number(8));
+    bool reg_form = slot >> 3 & 1;
 
     for (u32 i = 0; i < MT_INSN_MAX; i++) {
         code[i] = (u8)(random_number(4) == 0 ? 0 : random_number(256));
     }
-    if (slot & 3) {
-        code[n++] = prefixes[slot & 3];
+    if (prefix != 0) {
+        code[n++] = prefixes[prefix];
     }
     if (random_number(8) == 0) {
-        code[n++] = (slot & 3) == 1 && random_number(2) ? 0x66 : 0x2e;
+        code[n++] = prefix == 1 && random_number(2) ? 0x66 : 0x2e;
     }
     if (!reg_form && random_number(4) == 0) {
         code[n++] = (u8)(0x64 + random_number(2));
@@ -202,9 +202,8 @@ static void make_sample(u8 *code, u32 slot)
     if (map > 1) {
         code[n++] = escapes[map];
     }
-    code[n++] = (u8)(slot >> 7);
-    code[n] = (u8)((reg_form ? 3 : random_number(3)) << 6 | (slot >> 2 & 7) << 3 |
-                   random_number(8));
+    code[n++] = (u8)(slot >> 5);
+    code[n] = (u8)((reg_form ? 3 : random_number(3)) << 6 | (slot & 7) << 3 | random_number(8));
 }
 
 /* ---- the table ---- */

@@ -127,8 +127,8 @@ bool decode_walk(Walk *w, const u8 *code)
     if (w->seg_off != MT_NONE && (!w->has_modrm || w->modrm >= 0xc0)) {
         return false;
     }
-    w->slot = (u32)w->map << 15 | (u32)b << 7 | (w->rex & 8u) << 3 | (w->modrm >= 0xc0 ? 32u : 0) |
-              (u32)(w->modrm & 0x38) >> 1 | prefix_number[w->prefix];
+    w->slot = (u32)prefix_number[w->prefix] << 15 | (u32)w->map << 13 | (u32)b << 5 |
+              (w->rex & 8u) << 1 | (w->modrm >= 0xc0 ? 8u : 0) | (w->modrm >> 3 & 7u);
     return true;
 }
 

@@ -30,7 +30,8 @@ typedef struct Shape {
     u64 w0, w1;
 } Shape;
 
-/* map 2 bits, opcode 8, REX.W 1, register form 1, ModRM.reg 3, prefix 2. */
+/* prefix 2 bits, map 2, opcode 8, REX.W 1, register form 1, ModRM.reg 3: what is used of an opcode mostly
+ * lies in one line of the processor's cache. */
 #define MT_NSLOTS (1u << 17)
 #define MT_NSHAPES 4096u
 
