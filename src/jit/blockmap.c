@@ -30,7 +30,10 @@
 #include <string.h>
 
 #define MT_CHAIN_LOCKS 64
-#define MT_MAP_BUCKETS (1u << 10) /* at first; every twofold step takes a stopped world */
+/* At first; every step takes a stopped world. Fourfold and with room to spare while that costs little memory:
+ * a program's start is short of time. Then twofold. */
+#define MT_MAP_BUCKETS (1u << 11)
+#define MT_MAP_LARGE (1u << 15)
 #define MT_MAP_BUCKETS_MAX (1u << 22)
 #define MT_LARGE_PROGRAM 40000u /* blocks */
 
@@ -488,7 +491,9 @@ bool ibt_publish(Block *b)
 
 bool blockmap_is_crowded(void)
 {
-    return mt_load_relaxed(&block_count) > 2 * table_buckets && table_buckets < MT_MAP_BUCKETS_MAX;
+    u32 most = table_buckets < MT_MAP_LARGE ? table_buckets : 2 * table_buckets;
+
+    return mt_load_relaxed(&block_count) > most && table_buckets < MT_MAP_BUCKETS_MAX;
 }
 
 u32 blockmap_count(void)
@@ -511,10 +516,11 @@ void blockmap_grow_world(void)
     struct cds_lfht *old = table;
     struct cds_lfht_iter it;
     struct cds_lfht_node *n;
+    u32 step = table_buckets < MT_MAP_LARGE ? 4 : 2;
 
     smc_lock();
-    if (blockmap_is_crowded() && new_table(table_buckets * 2)) {
-        cache_size_tables_world(block_count);
+    if (blockmap_is_crowded() && new_table(table_buckets * step)) {
+        cache_size_tables_world(block_count * step / 2);
         rcu_read_begin(thread_self());
         annot_foreign_begin();
         cds_lfht_for_each(old, &it, n)
