@@ -1,0 +1,1 @@
+mtvg: ./pf: No such file or directory
