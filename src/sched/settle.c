@@ -113,7 +113,7 @@ static bool collect(void)
     bool ok = true;
 
     mt_mutex_lock(&world_threads_lock);
-    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
+    for (Thread *t = threadlist_first(); t != NULL; t = threadlist_next(t)) {
         u32 phase = mt_load_acquire(&t->gate_phase); /* pairs with set_phase() */
 
         if (phase == GATE_ARRIVING || phase == GATE_HOLDS) {
@@ -144,7 +144,7 @@ static bool still_away(void)
     bool ok = true;
 
     mt_mutex_lock(&world_threads_lock);
-    for (Thread *t = threadlist_first_locked(); t != NULL && ok; t = t->next) {
+    for (Thread *t = threadlist_first(); t != NULL && ok; t = threadlist_next(t)) {
         if (mt_load_acquire(&t->gate_phase) != GATE_WAITING) {
             ok = n < nsamples && samples[n].t == t && mt_load_relaxed(&t->gate_phase) == GATE_AWAY;
             n++;

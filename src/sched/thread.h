@@ -73,7 +73,7 @@ typedef struct Thread {
     void *fault_env;           /* a replaced function runs: where its faults lead (runloop.c) */
     struct SigTable *sigtable; /* NULL: the process's; a vfork child has its own (signal.c) */
 
-    /* guarded by the thread list's lock */
+    /* changed under the thread list's lock; `next` atomic, for scans */
     struct Thread *next, *prev;
 
     /* World lock, RCU (world_inl.h, world_priv.h). Atomic, written by the thread itself only; a
@@ -83,7 +83,7 @@ typedef struct Thread {
     u32 rcu_nest;                 /* own: depth of RCU sections */
     u32 world_stop_depth;         /* own: nested world_stop() */
     bool world_stop_was_inside;   /* own */
-    /* Atomic: a kick has been sent and has not arrived. Set by a stopper, under the list's lock, before
+    /* Atomic: a kick has been sent and has not arrived. Set by a stopper, in mt_world.kicks, before
      * it sends; cleared by the thread's handler (K1 in world.c). */
     u32 kicked;
 

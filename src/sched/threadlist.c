@@ -2,9 +2,11 @@
  * threadlist.c -- the list of attached threads.
  * Role:       who a stop, a grace period and the sequential switch have to reckon with.
  * Invariants: T1. a thread is INSIDE or in an RCU section => it is on the list.
- *             T2. a thread leaves the list only with the grace and scan locks held: whoever holds one of
- *                 them may follow pointers to the threads it has found without holding the list's lock.
- * Locking:    world_threads_lock guards the links; innermost but for the queue lock. */
+ *             T2. a thread that has left the list waits for the end of the scans that go on: who makes one
+ *                 may follow the links, and keep pointers to the threads it has found, without a lock.
+ *                 So a stop does not wait for who starts or ends, and perhaps has no processor.
+ * Locking:    world_threads_lock guards changes of the links; innermost but for the queue lock. They are
+ *             atomic, for scans. */
 #include "sched/world_priv.h"
 
 #include <stdlib.h>
@@ -12,7 +14,8 @@
 #include <unistd.h>
 
 MtMutex world_threads_lock = MT_MUTEX_INIT(RANK_WORLD_THREADS);
-static Thread *first, *last;
+static Thread *first; /* atomic */
+static Thread *last;
 static u32 count;      /* atomic; written under the lock */
 static u32 next_index; /* guarded by the lock */
 static u32 transit;    /* atomic: threads that start or end and are not on the list */
@@ -105,9 +108,11 @@ void world_attach(Thread *t)
     mt_mutex_lock(&world_threads_lock);
     forget_lender_locked(t->tid);
     t->world_index = next_index++;
-    t->next = NULL;
+    mt_store_relaxed(&t->next, NULL);
     t->prev = last;
-    *(last != NULL ? &last->next : &first) = t;
+    /* REL: what is above is seen by who finds t. A scan that does not find it has begun before: t enters
+     * behind the scan's `attention` (W1, R2). */
+    mt_store_release(last != NULL ? &last->next : &first, t);
     last = t;
     mt_store_relaxed(&count, count + 1);
     mt_mutex_unlock(&world_threads_lock);
@@ -115,17 +120,17 @@ void world_attach(Thread *t)
 
 void world_detach(Thread *t)
 {
+    Thread *next;
+
     MT_ASSERT(!world_is_inside(t) && t->rcu_nest == 0);
-    mt_mutex_lock(&mt_world.grace);
-    mt_mutex_lock(&mt_world.scan);
     mt_mutex_lock(&world_threads_lock);
-    *(t->prev != NULL ? &t->prev->next : &first) = t->next;
-    *(t->next != NULL ? &t->next->prev : &last) = t->prev;
-    t->next = t->prev = NULL;
+    next = mt_load_relaxed(&t->next);
+    mt_store_release(t->prev != NULL ? &t->prev->next : &first, next);
+    *(next != NULL ? &next->prev : &last) = t->prev;
     mt_store_relaxed(&count, count - 1);
     mt_mutex_unlock(&world_threads_lock);
-    mt_mutex_unlock(&mt_world.scan);
-    mt_mutex_unlock(&mt_world.grace);
+    walk_wait(&mt_world.scans[SCAN_STOP]); /* t->next stays: a scan may be at t */
+    walk_wait(&mt_world.scans[SCAN_GRACE]);
 }
 
 void world_transit_begin(void)
@@ -144,15 +149,15 @@ bool world_in_transit(void)
            0; /* pairs with world_transit_end(): the list is complete */
 }
 
-Thread *threadlist_first_locked(void)
+Thread *threadlist_first(void)
 {
-    return first;
+    return mt_load_acquire(&first); /* pairs with world_attach() */
 }
 
 void world_foreach_thread(void (*fn)(Thread *, void *), void *arg)
 {
     mt_mutex_lock(&world_threads_lock);
-    for (Thread *t = first; t != NULL; t = t->next) {
+    for (Thread *t = threadlist_first(); t != NULL; t = threadlist_next(t)) {
         fn(t, arg);
     }
     mt_mutex_unlock(&world_threads_lock);
@@ -166,8 +171,10 @@ u32 world_thread_count(void)
 
 void threadlist_after_fork_child(Thread *t)
 {
-    first = last = t;
-    t->next = t->prev = NULL;
+    mt_store_relaxed(&first, t);
+    mt_store_relaxed(&t->next, NULL);
+    last = t;
+    t->prev = NULL;
     mt_store_relaxed(&lenders, NULL); /* the parent's; the few bytes stay */
     mt_store_relaxed(&count, 1);
     mt_store_relaxed(&transit, 0);

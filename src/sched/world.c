@@ -14,11 +14,15 @@
  *             W5. a thread that waits for the writers' queue, a lock of the world or, for more than a
  *                 halt, a resume is OUTSIDE: so those who hold them never wait for it. A parked thread
  *                 keeps a grace period waiting, so no owner of a stop waits for one.
+ *             K2. kicks for a stop or a grace period are sent in one of mt_world.kicks, to a thread that has
+ *                 been seen INSIDE since that began: none reaches a thread that has been OUTSIDE and then
+ *                 waited for the kicks that went on (exec: the new program would die of it).
  *             K1. Thread.kicked != 0, seen by the stopper behind a barrier  =>  a kick is pending in the
  *                 kernel, or the handler it led to has not got as far as clearing the word.
- * Locking:    writers' queue, then grace, scan, the list's lock. None is held while the world is
- *             stopped, but the queue's head place (and by a fork, grace).
- * Lifetime:   Thread objects that a scan sleeps on stay, see threadlist.c T2.
+ * Locking:    writers' queue, then grace, scan. None is held while the world is stopped, but the queue's
+ *             head place (and by a fork, grace). A stop takes no lock that a thread which starts, ends, or
+ *             has had a vfork child takes: it could wait for one that has no processor.
+ * Lifetime:   Thread objects that a scan looks at stay, see threadlist.c T2.
  * Signals:    nothing here may be called from a host signal handler. */
 #include "sched/world.h"
 
@@ -54,9 +58,6 @@ static i64 resumed_at;
 /* Atomic, written under the grace lock: twice the grace periods that have begun and ended; odd while
  * one is under way. */
 static u64 gp_seq;
-
-/* The two that may wait for threads at the same time: indices of Thread.scan and waiting_on. */
-enum { SCAN_STOP, SCAN_GRACE };
 
 /* ---- barrier ---- */
 
@@ -257,6 +258,21 @@ void world_quantum_end(Thread *t)
     }
 }
 
+/* ---- walks ---- */
+
+void walk_wait(Walk *w)
+{
+    u32 seq;
+
+    lockorder_check(RANK_WORLD_GRACE); /* the walk may have to wait for who holds any lock */
+    mt_fetch_add(&w->waiting, 1);
+    seq = mt_load_acquire(&w->seq);
+    while ((seq & 1) != 0 && mt_load_acquire(&w->seq) == seq) {
+        futex_wait(&w->seq, seq, -1);
+    }
+    mt_fetch_sub(&w->waiting, 1);
+}
+
 /* ---- kicks ---- */
 
 void world_kick(Thread *t, u32 pend_bits)
@@ -268,12 +284,12 @@ void world_kick(Thread *t, u32 pend_bits)
     }
 }
 
-/* Kicks are sent with the list's lock held: t, being OUTSIDE, is sent none behind this. */
+/* K2: t, being OUTSIDE, is sent none behind this. */
 void world_kernel_thread_changed(Thread *t)
 {
-    mt_mutex_lock(&world_threads_lock);
+    walk_wait(&mt_world.kicks[SCAN_STOP]);
+    walk_wait(&mt_world.kicks[SCAN_GRACE]);
     mt_store_relaxed(&t->kicked, 0);
-    mt_mutex_unlock(&world_threads_lock);
 }
 
 /* ---- waiting for the end of stays ---- */
@@ -283,8 +299,8 @@ static Thread *scan_collect(Thread *self, u32 which, u32 pend)
 {
     Thread *found = NULL;
 
-    mt_mutex_lock(&world_threads_lock);
-    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
+    walk_begin(&mt_world.kicks[which]);
+    for (Thread *t = threadlist_first(); t != NULL; t = threadlist_next(t)) {
         WorldScan *s = &t->scan[which];
 
         if (t == self) {
@@ -301,7 +317,7 @@ static Thread *scan_collect(Thread *self, u32 which, u32 pend)
             found = t;
         }
     }
-    mt_mutex_unlock(&world_threads_lock);
+    walk_end(&mt_world.kicks[which]);
     return found;
 }
 
@@ -310,13 +326,13 @@ static Thread *scan_collect(Thread *self, u32 which, u32 pend)
 #define SAME_WORD (~0u)
 
 /* t's kick has had no effect so far. */
-static void kick_again(Thread *t, u32 seen)
+static void kick_again(Thread *t, u32 which, u32 seen)
 {
-    mt_mutex_lock(&world_threads_lock);
-    if (((mt_load_relaxed(&t->world_state) ^ seen) & SAME_STAY) == 0) {
+    walk_begin(&mt_world.kicks[which]);
+    if (((mt_load_acquire(&t->world_state) ^ seen) & SAME_STAY) == 0) {
         mt_world.config.kick(t);
     }
-    mt_mutex_unlock(&world_threads_lock);
+    walk_end(&mt_world.kicks[which]);
 }
 
 /* Sleeps until t's word differs from the odd value that was seen, in the bits of `same`. */
@@ -334,7 +350,7 @@ static void scan_sleep(Thread *t, u32 which, u32 *word, u32 seen, u32 same)
          * kernel sees its new word and does not let us sleep. */
         mt_exchange(&mt_world_gate.waiting_on[which], word);
         if (futex_wait(word, now, patience) == -ETIMEDOUT && word == &t->world_state) {
-            kick_again(t, seen);
+            kick_again(t, which, seen);
             patience = patience < 1000000000 ? 2 * patience : patience;
         }
     }
@@ -355,7 +371,7 @@ static void scan(Thread *self, u32 which, u32 pend)
 /* ---- halting ---- */
 
 /* Asks t, which is INSIDE in the state seen, to halt. True: nothing new was to be done, so behind the
- * last barrier it could see the bit, and its kick was on its way. List's lock held. */
+ * last barrier it could see the bit, and its kick was on its way. */
 static bool halt_locked(Thread *t, u32 seen, bool *unreachable)
 {
     bool old = (mt_fetch_or(&t->cpu->pending, MT_PEND_WORLD) & MT_PEND_WORLD) != 0;
@@ -379,8 +395,8 @@ static Thread *halt_collect(Thread *self, bool *again)
     Thread *found = NULL;
 
     *again = false;
-    mt_mutex_lock(&world_threads_lock);
-    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
+    walk_begin(&mt_world.kicks[SCAN_STOP]);
+    for (Thread *t = threadlist_first(); t != NULL; t = threadlist_next(t)) {
         /* ACQ pairs with world_step(): what it did in the runtime is over for us too. */
         u32 seen = mt_load_acquire(&t->world_state);
         bool wait = world_where(seen) == WORLD_IN;
@@ -395,7 +411,7 @@ static Thread *halt_collect(Thread *self, bool *again)
             found = t;
         }
     }
-    mt_mutex_unlock(&world_threads_lock);
+    walk_end(&mt_world.kicks[SCAN_STOP]);
     return found;
 }
 
@@ -464,8 +480,8 @@ static void freeze_locked(Thread *t, Thread *by)
 
 void world_freeze(Thread *by, pid_t tid)
 {
-    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
-        if (t->tid == tid) {
+    for (Thread *t = threadlist_first(); t != NULL; t = threadlist_next(t)) {
+        if (mt_load_relaxed(&t->tid) == tid) {
             freeze_locked(t, by);
         }
     }
@@ -493,8 +509,8 @@ void world_thaw(Thread *by, pid_t tid)
 {
     mt_mutex_lock(&world_threads_lock);
     mt_mutex_lock(&mt_world.queue);
-    for (Thread *t = threadlist_first_locked(); t != NULL; t = t->next) {
-        if (t->frozen_by == by && (tid == 0 || t->tid == tid)) {
+    for (Thread *t = threadlist_first(); t != NULL; t = threadlist_next(t)) {
+        if (t->frozen_by == by && (tid == 0 || mt_load_relaxed(&t->tid) == tid)) {
             thaw_locked(t);
         }
     }
@@ -552,6 +568,7 @@ static void stop_readers(Thread *t, bool empty)
     let_readers_in();
     mt_fetch_or(&mt_world_gate.attention, halt ? WORLD_STOP | WORLD_HALT : WORLD_STOP);
     mt_mutex_lock(&mt_world.scan);
+    walk_begin(&mt_world.scans[SCAN_STOP]);
     if (halt && !halt_readers(t)) {
         resume_readers(WORLD_HALT); /* the parked ones must leave */
         halt = false;
@@ -559,6 +576,7 @@ static void stop_readers(Thread *t, bool empty)
     if (!halt) {
         scan(t, SCAN_STOP, MT_PEND_WORLD);
     }
+    walk_end(&mt_world.scans[SCAN_STOP]);
     mt_mutex_unlock(&mt_world.scan);
 }
 
@@ -641,7 +659,9 @@ void world_synchronize(Thread *t)
     if (gp_seq < need) { /* else another thread's grace period has served us while we waited */
         mt_fetch_add(&gp_seq, 1);
         mt_fetch_or(&mt_world_gate.attention, WORLD_SCAN);
+        walk_begin(&mt_world.scans[SCAN_GRACE]);
         scan(t, SCAN_GRACE, MT_PEND_RCU);
+        walk_end(&mt_world.scans[SCAN_GRACE]);
         mt_fetch_and(&mt_world_gate.attention, ~WORLD_SCAN);
         mt_fetch_add(&gp_seq, 1);
     }
@@ -664,8 +684,7 @@ void world_no_fork(Thread *t)
 
 void world_before_fork(Thread *t)
 {
-    /* Out of order, WORLD being held: only a thread that leaves the list can have it, and that waits for
-     * nobody. */
+    /* Out of order, WORLD being held: only a stop can have it, and there is none but ours. */
     mt_mutex_lock_unordered(&mt_world.scan);
     mt_mutex_lock(&world_threads_lock);
     mt_mutex_lock(&mt_world.queue);
@@ -688,6 +707,10 @@ void world_after_fork_child(Thread *t)
     writer = NULL;
     writers = (ThreadQueue){NULL, NULL};
     mt_store_relaxed(&blocked_readers, 0);
+    for (int i = 0; i < 2; i++) { /* none goes on, with the locks held */
+        mt_store_relaxed(&mt_world.scans[i].waiting, 0);
+        mt_store_relaxed(&mt_world.kicks[i].waiting, 0);
+    }
     mt_store_relaxed(&t->kicked, 0); /* pending signals are not inherited */
     mt_store_relaxed(&mt_world_gate.waiting_on[SCAN_STOP], NULL);
     mt_store_relaxed(&mt_world_gate.waiting_on[SCAN_GRACE], NULL);

@@ -7,9 +7,17 @@
 #include "sched/world.h"
 #include "sched/world_inl.h"
 
+#include <limits.h>
+
 typedef struct ThreadQueue {
     Thread *head, *tail;
 } ThreadQueue;
+
+/* What others must see the end of, and its doer waits for nobody: atomic. */
+typedef struct Walk {
+    u32 seq;     /* odd while it goes on */
+    u32 waiting; /* for its end */
+} Walk;
 
 typedef struct World {
     /* immutable after world_init() */
@@ -18,9 +26,10 @@ typedef struct World {
      * (and find a difference whatever they read) or use it to save a kick. */
     Thread *owner;
     /* grace: held by one grace period, scan: by one stop, while they wait for threads to leave; both by a
-     * thread that leaves the list: so Thread objects that a scan waits for stay. Never taken INSIDE. A
-     * stop does not wait for a grace period. grace comes first. */
+     * fork. Never taken INSIDE. A stop does not wait for a grace period. grace comes first. */
     MtMutex grace, scan;
+    /* By SCAN_*: one looks for threads that are INSIDE, and waits for them; and, in it, sends kicks. */
+    Walk scans[2], kicks[2];
     /* Guards the queues of writers (parallel mode: world.c) and of the gate (world_seq.c), and
      * Thread.wait_next. Innermost; nothing but kicks happens under it. */
     MtMutex queue;
@@ -84,9 +93,35 @@ static inline Thread *threadqueue_pop(ThreadQueue *q)
     return t;
 }
 
-/* threadlist.c */
-extern MtMutex world_threads_lock; /* guards the list: Thread.next, prev */
-Thread *threadlist_first_locked(void);
+/* The two that may wait for threads at the same time: indices of Thread.scan, waiting_on and Walks. */
+enum { SCAN_STOP, SCAN_GRACE };
+
+static inline void walk_begin(Walk *w)
+{
+    mt_fetch_add(&w->seq, 1); /* full barrier, see walk_wait() */
+}
+
+/* REL pairs with walk_wait(). */
+static inline void walk_end(Walk *w)
+{
+    mt_fetch_add(&w->seq, 1);
+    if (mt_load_relaxed(&w->waiting) != 0) {
+        futex_wake(&w->seq, INT_MAX);
+    }
+}
+
+/* Waits for the end of a walk that may have begun before the caller's last stores were visible. All
+ * accesses but the load are locked operations: either the walk sees the stores, or we see the walk; and
+ * either its end sees that we wait, or the kernel sees the new seq. */
+void walk_wait(Walk *w);
+
+/* threadlist.c. The list may be walked with its lock held, or in one of mt_world.scans. */
+extern MtMutex world_threads_lock; /* guards changes of the list: Thread.next, prev */
+Thread *threadlist_first(void);
+static inline Thread *threadlist_next(const Thread *t)
+{
+    return mt_load_acquire(&t->next); /* pairs with world_attach() */
+}
 void threadlist_after_fork_child(Thread *t);
 
 /* world_seq.c; callers have checked that the mode is sequential */

@@ -4,18 +4,24 @@
  * stop the world, wait for grace periods, start and exit.
  *
  *   stress_world [--seed=N] [--ms=N] [--threads=N] [--mode=parallel|seq|unfair|seeded]
- *                [--latency [--spinning=N] [--empty]] [--break=publish|enter|leave]
+ *                [--latency [--spinning=N] [--mixed] [--empty]] [--break=publish|enter|leave]
  *
  * Checked: a stopped world stands still (a pair of plain counters is written by stoppers, read by
  * threads INSIDE; no thread's loop makes a turn); an object that RCU protects is never used after it was poisoned and freed; in
  * sequential mode one thread at a time is INSIDE. These accesses are plain on purpose: TSan, Helgrind
  * and DRD report them if an ordering is missing.
- * --latency:  N threads (default: all) spin INSIDE, the others sleep in a system call; prints the
- *             distribution of world_stop()'s time, or (--empty) world_stop_empty()'s.
+ * --latency:  N threads (default: all) spin INSIDE, the others sleep in a system call; or (--mixed) a
+ *             quarter each spins, makes blocking calls, starts threads that end at once, has vfork children.
+ *             Prints the distribution of world_stop()'s time, or (--empty) world_stop_empty()'s; the same less
+ *             the time for which the stopper was ready to run and had no processor; and both of a loop that
+ *             only reads the clock, as a control.
  * --break:    leaves one ordering out. Helgrind must report it: that tests the annotations. */
 #include "../unit/world_sim.h"
 
 #include "base/options.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
 
 #define MAX_THREADS 1024
 #define MAGIC 0x600dda7aull
@@ -27,8 +33,8 @@ typedef struct Object {
 static struct {
     u64 seed, ms, threads, spinning;
     const char *mode, *broken;
-    bool latency, empty;
-} opt = {1, 2000, 16, MAX_THREADS, "parallel", "", false, false};
+    bool latency, empty, mixed;
+} opt = {1, 2000, 16, MAX_THREADS, "parallel", "", false, false, false};
 
 static u32 stopping; /* atomic: the run is over */
 static struct {
@@ -230,6 +236,15 @@ static void *guest_thread(void *arg)
     return NULL;
 }
 
+/* Spins until it is kicked; in sequential mode also until its turn is over. */
+static void spin(Sim *s)
+{
+    sim_code(s, sequential() ? 1000000 : ~0ull);
+    if (sequential()) {
+        world_quantum_end(&s->t);
+    }
+}
+
 static void *spinning_thread(void *arg)
 {
     Sim *s = arg;
@@ -246,12 +261,69 @@ static void *spinning_thread(void *arg)
     world_enter(&s->t);
     mt_fetch_add(&n_enters, 1);
     while (!mt_load_relaxed(&stopping)) {
-        sim_code(s, ~0ull);
+        spin(s);
         mt_fetch_add(&n_enters, 1);
     }
     world_leave(&s->t);
     world_detach(&s->t);
     return NULL;
+}
+
+/* A child on the same Thread object, as the runtime's (sched/process.c). */
+static void do_vfork(Sim *s)
+{
+    pid_t pid = vfork();
+
+    if (pid == 0) {
+        sim_begin(s);
+        world_kernel_thread_changed(&s->t);
+        do_reader(s);
+        _exit(0);
+    }
+    sim_begin(s);
+    world_vfork_returned(&s->t);
+    CHECK(pid > 0 && waitpid(pid, NULL, 0) == pid);
+}
+
+static void *mixed_thread(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    mt_fetch_add(&n_enters, 1);
+    while (!mt_load_relaxed(&stopping)) {
+        switch (s->id % 4) {
+        case 0:
+            enter(s);
+            if (!mt_load_relaxed(
+                    &stopping)) { /* INSIDE: else the last stop's kick is still to come */
+                spin(s);
+            }
+            leave(s);
+            break;
+        case 1:
+            sim_sleep_us(sim_random(s) % 2000);
+            do_reader(s);
+            break;
+        case 2: do_spawn(s); break;
+        default: do_vfork(s);
+        }
+    }
+    world_detach(&s->t);
+    return NULL;
+}
+
+enum { ROUNDS = 200 };
+
+/* For how long the thread has been ready to run so far, and had no processor; 0: not known. */
+static u64 waited_ns(int fd)
+{
+    char text[100];
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+    unsigned long long ran, waited = 0;
+
+    text[n > 0 ? n : 0] = '\0';
+    return sscanf(text, "%llu %llu", &ran, &waited) == 2 ? waited : 0;
 }
 
 static int compare_u64(const void *a, const void *b)
@@ -261,36 +333,83 @@ static int compare_u64(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static void print_times(const char *what, u64 *ns, int n)
+{
+    int over = 0;
+
+    qsort(ns, (size_t)n, sizeof(ns[0]), compare_u64);
+    for (int i = 0; i < n; i++) {
+        over += ns[i] > 1000000;
+    }
+    printf("%-30s median %llu us, 90%% %llu us, 99%% %llu us, max %llu us, %d over 1 ms\n", what,
+           (unsigned long long)ns[n / 2] / 1000, (unsigned long long)ns[n * 9 / 10] / 1000,
+           (unsigned long long)ns[n * 99 / 100] / 1000, (unsigned long long)ns[n - 1] / 1000, over);
+}
+
+/* What it takes; and without the caller's waits for a processor. */
+typedef struct Times {
+    u64 all, running;
+} Times;
+
+static Times measure_stop(Sim *s, int fd)
+{
+    u64 start = sim_now_ns(), waited = waited_ns(fd);
+    Times r;
+
+    if (opt.empty) {
+        world_stop_empty(&s->t);
+    } else {
+        world_stop(&s->t);
+    }
+    waited = waited_ns(fd) - waited;
+    r.all = sim_now_ns() - start;
+    r.running = r.all - waited;
+    still.a++;
+    still.b++;
+    world_resume(&s->t);
+    return r;
+}
+
+/* Reads the clock for 50 us. */
+static Times measure_control(int fd)
+{
+    u64 start = sim_now_ns(), waited = waited_ns(fd);
+    Times r;
+
+    while (sim_now_ns() - start < 50000) {
+    }
+    waited = waited_ns(fd) - waited;
+    r.all = sim_now_ns() - start;
+    r.running = r.all - waited;
+    return r;
+}
+
 static void measure_stops(Sim *s)
 {
-    enum { ROUNDS = 200 };
-    u64 ns[ROUNDS], end;
-    int n = 0;
+    static u64 all[ROUNDS], running[ROUNDS], control[ROUNDS], control_running[ROUNDS];
+    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC), n = 0;
+    u64 end;
 
     while (mt_load_relaxed(&n_enters) < opt.threads) {
         sim_sleep_us(1000);
     }
     end = sim_now_ns() + opt.ms * 1000000;
     while (n == 0 || (n < ROUNDS && sim_now_ns() < end)) {
-        u64 start;
+        Times stop, c;
 
         sim_sleep_us(5000);
-        start = sim_now_ns();
-        if (opt.empty) {
-            world_stop_empty(&s->t);
-        } else {
-            world_stop(&s->t);
-        }
-        ns[n++] = sim_now_ns() - start;
-        still.a++;
-        still.b++;
-        world_resume(&s->t);
+        stop = measure_stop(s, fd);
+        sim_sleep_us(5000);
+        c = measure_control(fd);
+        all[n] = stop.all, running[n] = stop.running;
+        control[n] = c.all, control_running[n++] = c.running;
     }
-    qsort(ns, (size_t)n, sizeof(ns[0]), compare_u64);
-    printf("stops %d, threads %llu: median %llu us, 90%% %llu us, 99%% %llu us, max %llu us\n", n,
-           (unsigned long long)opt.threads, (unsigned long long)ns[n / 2] / 1000,
-           (unsigned long long)ns[n * 9 / 10] / 1000, (unsigned long long)ns[n * 99 / 100] / 1000,
-           (unsigned long long)ns[n - 1] / 1000);
+    close(fd);
+    printf("%d stops, %llu threads, %s\n", n, (unsigned long long)opt.threads, opt.mode);
+    print_times("stop", all, n);
+    print_times("  less waits for a processor", running, n);
+    print_times("control", control, n);
+    print_times("  less waits for a processor", control_running, n);
     mt_store_relaxed(&stopping, 1);
     futex_wake(&stopping, MAX_THREADS);
     world_stop(&s->t); /* the spinning threads look at `stopping` when they have been kicked */
@@ -309,7 +428,10 @@ static void run(void)
     }
     for (u64 i = 0; i < opt.threads; i++) {
         world_attach(&sims[i]->t);
-        CHECK(pthread_create(&sims[i]->host, NULL, opt.latency ? spinning_thread : guest_thread,
+        CHECK(pthread_create(&sims[i]->host, NULL,
+                             !opt.latency ? guest_thread
+                             : opt.mixed  ? mixed_thread
+                                          : spinning_thread,
                              sims[i]) == 0);
     }
     if (opt.latency) {
@@ -360,6 +482,8 @@ static void parse(int argc, char **argv)
             opt.latency = true;
         } else if (strcmp(argv[i], "--empty") == 0) {
             opt.empty = true;
+        } else if (strcmp(argv[i], "--mixed") == 0) {
+            opt.mixed = true;
         } else {
             fprintf(stderr, "stress_world: bad option %s\n", argv[i]);
             exit(2);
