@@ -70,7 +70,8 @@ static i64 exec_native(Thread *t, const ExecRequest *q)
     const u64 a[6] = {(u64)(i64)q->dirfd, q->path, q->argv, q->envp, (u64)q->flags};
     if (q->dirfd == AT_FDCWD && q->flags == 0) {
         const u64 b[6] = {q->path, q->argv, q->envp};
-        return kernel_exec(t, SYS_execve, b); /* a filter may forbid the other, and a tracer sees it */
+        return kernel_exec(t, SYS_execve,
+                           b); /* a filter may forbid the other, and a tracer sees it */
     }
     return kernel_exec(t, SYS_execveat, a);
 }
