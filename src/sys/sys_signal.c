@@ -331,7 +331,7 @@ static void look_for_taker(Thread *o, void *arg)
  * signal blocked in a way that is not seen here (ppoll). */
 static i64 sent(Thread *t, i64 r, Target to)
 {
-    enum { ROUNDS = 100, ROUND_US = 10000 };
+    enum { ROUNDS = 1000, ROUND_US = 10000 };
     if (r != 0 || to.sig < 1 || to.sig > MT_NSIG || t->is_vfork_child || mt_is_init ||
         sig_default_of(to.sig) != SIG_DEFAULT_TERM) {
         return r;
