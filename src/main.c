@@ -27,11 +27,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -201,7 +203,10 @@ static u64 guest_pc(void)
     return mt_cpu.rip;
 }
 
-int main(int argc, char **argv)
+static int own_argc;
+
+/* All of it, on a stack that is large enough. Ends the main thread. */
+static void run(void)
 {
 #ifdef MT_TEST_TOOL
     static const MtvgTool *const tools[] = {&MT_TEST_TOOL, &MT_TEST_TOOL};
@@ -212,9 +217,7 @@ int main(int argc, char **argv)
     Thread *t;
     int code;
 
-    loaderenv_init(argv);
-    mt_own_argv = argv;
-    options_init(argc, argv);
+    options_init(own_argc, mt_own_argv);
     mt_assert_guest_pc = guest_pc;
     log_fd_mover = fd_hide;
     log_init();
@@ -244,5 +247,43 @@ int main(int argc, char **argv)
     thread_end(t);
     /* exit(2) of the main thread: others go on. */
     sys_raw(SYS_exit, (u64)code, 0, 0, 0, 0, 0);
+}
+
+/* Makes the kernel extend the stack by what the runtime needs: the guest may lower its limit later. */
+static __attribute__((noinline)) void extend_stack(void)
+{
+    volatile char room[MT_HOST_STACK];
+
+    room[0] = 0;
+    (void)room[0];
+}
+
+/* A limit for the guest's stack (RLIMIT_STACK) that is too small for the runtime: it gets its own. */
+static void run_on_own_stack(void)
+{
+    static ucontext_t context;
+    void *stack = mmap(NULL, MT_HOST_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                       0);
+
+    check(stack == MAP_FAILED ? -errno : 0, "no memory for a stack");
+    check(getcontext(&context), "cannot change stacks");
+    context.uc_stack.ss_sp = stack;
+    context.uc_stack.ss_size = MT_HOST_STACK;
+    makecontext(&context, run, 0);
+    setcontext(&context);
+}
+
+int main(int argc, char **argv)
+{
+    struct rlimit limit;
+
+    loaderenv_init(argv);
+    mt_own_argv = argv;
+    own_argc = argc;
+    if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < 2ul * MT_HOST_STACK) {
+        run_on_own_stack();
+    }
+    extend_stack();
+    run();
     return 0;
 }

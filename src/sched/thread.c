@@ -34,7 +34,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MT_HOST_STACK (256u * 1024)
 
 /* What a new thread gets from its parent. */
 typedef struct StartArgs {

@@ -30,6 +30,9 @@ typedef struct PendingSignal {
     u64 trapno, err, cr2; /* for the guest's sigcontext */
 } PendingSignal;
 
+/* Room for the runtime's own calls in each thread. */
+#define MT_HOST_STACK (256u * 1024)
+
 /* Where a thread is with respect to the gate of sequential mode (world_seq.c). */
 enum {
     GATE_AWAY,     /* OUTSIDE: in a system call, or on its way to or from one */
