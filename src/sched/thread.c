@@ -34,7 +34,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-
 /* What a new thread gets from its parent. */
 typedef struct StartArgs {
     u32 ready;       /* atomic: 1 once the parent has stored the child's number */
