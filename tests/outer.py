@@ -37,6 +37,12 @@ FULL = [(tool, guest) for tool in ("helgrind", "memcheck") for guest in THREADED
 # their own under Valgrind.
 AS_UNDER_VALGRIND = ("sig_regs",)
 NESTED = ("thr_sync", "thr_storm", "thr_cancel", "sig_storm", "sig_threads", "smc_threads", "thr_fork")
+LACKEY = ("--tool=lackey", "--log-file=/dev/null")
+OUTER_MODES = (("--tool=none",), LACKEY, ("--tool=none", "--parallel=no"),
+               ("--tool=none", "--return-stack=yes"))
+INNER_MODES = (("--tool=none",), LACKEY, ("--tool=none", "--parallel=no"),
+               ("--tool=none", "--stress=flush,regs,preempt,world", "--stress-seed=1"))
+NESTED_IN_MODES = ("thr_fork", "sig_threads")
 PYTHON_THREADS = """
 import queue, threading, zlib
 todo, done, lock, total = queue.Queue(5), queue.Queue(), threading.Lock(), 0
@@ -186,15 +192,19 @@ class Outer:
                          self.valgrind("helgrind", self.args.mtvg), [os.path.realpath(path)] + words,
                          True, stdin)
 
+    def nested(self, guest, outer, inner):
+        self.compare(f"{guest} under mtvg {' '.join(inner)} under mtvg {' '.join(outer)}",
+                     [self.args.mtvg, "-q", *outer, self.args.mtvg, "-q", *inner],
+                     self.binary(guest), False)
+
     def run_nested(self):
-        outer = [self.args.mtvg, "-q", "--tool=none"]
         for guest in NESTED[:3] if self.args.quick else NESTED:
-            for tool in "none", "lackey":
-                inner = [self.args.mtvg, "-q", f"--tool={tool}"]
-                if tool == "lackey":
-                    inner.append("--log-file=/dev/null")
-                self.compare(f"{guest} under mtvg --tool={tool} under mtvg", outer + inner,
-                             self.binary(guest), False)
+            for inner in INNER_MODES[:2]:
+                self.nested(guest, OUTER_MODES[0], inner)
+        for guest in () if self.args.quick else NESTED_IN_MODES:
+            for outer in OUTER_MODES:
+                for inner in INNER_MODES:
+                    self.nested(guest, outer, inner)
 
 
 def main():
