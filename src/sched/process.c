@@ -221,7 +221,9 @@ typedef struct ParentState {
 
 static ParentState *save_parent(Thread *t)
 {
-    ParentState *s = malloc(sizeof(*s) + mt_xsave.size);
+    /* A Thread is aligned to cache lines. */
+    ParentState *s = aligned_alloc(_Alignof(ParentState),
+                                   MT_ALIGN_UP(sizeof(*s) + mt_xsave.size, _Alignof(ParentState)));
 
     if (s == NULL || signal_vfork_save(t, &s->signals) != 0) {
         free(s);

@@ -24,7 +24,7 @@ static void in_child(void (*fn)(void))
     pid_t pid = fork();
 
     if (pid == 0) {
-        alarm(60);
+        alarm(250);
         fn();
         _exit(0);
     }
@@ -632,7 +632,7 @@ static u64 trace_hash(u64 seed)
     assert_int_equal(pipe(fds), 0);
     pid = fork();
     if (pid == 0) {
-        alarm(60);
+        alarm(250);
         run_guests((WorldConfig){.fair = FAIR_YES, .quantum = 10, .seeded = true, .seed = seed});
         for (u32 i = 0; i < ntrace; i++) {
             h = (h ^ trace[i]) * 0x100000001b3ull;
