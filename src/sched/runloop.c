@@ -178,6 +178,7 @@ static Edge *taken_link(void)
         link = steps != 0 ? i + (63u - (u32)__builtin_clzll(steps)) / 8 : link;
     }
     memset(mt_cpu.exit_steps, 0, sizeof(mt_cpu.exit_steps));
+    annot_after(e); /* pairs with blockmap_add(), which announces each edge of a complete block */
     while (e->patch == 0 || e->link != link) {
         e++;
     }
