@@ -7,6 +7,7 @@
 Events: each line that the guest prints must be found in the tool's lines, in this order.
 Keys: every superblock has three versions and is always entered by the right one.
 Code: random code before and behind instructions computes what it should, and the guest goes on as ever.
+Behind: what is put behind instructions that the runtime does runs as often as they do.
 Addr: a small checker of addressability finds what addr_guest.c does wrong, no more and no less; real
 programs do what they do natively."""
 import argparse
@@ -25,7 +26,7 @@ MODES = ([], ["--chaining=no"], ["--max-insns=1"], ["--parallel=no"],
 
 
 def compile_guest(folder, name, flags=()):
-    out = os.path.join(folder, name)
+    out = os.path.join(folder, os.path.basename(name))
     subprocess.run(["gcc", "-O1", "-g", "-pthread", *flags, "-o", out,
                     os.path.join(HERE, "tools", name + ".c")], check=True)
     return out
@@ -64,6 +65,15 @@ def check_code(tool, guest, mode):
         return ["exit status %d" % done.returncode, *done.stderr.splitlines()[-5:]]
     told = [line for line in done.stderr.splitlines() if line.startswith("probe: ")]
     bad = [line for line in told if not re.search(" wrong 0 loads 0 .* rsp 0 ", line)]
+    return bad if told else ["the tool has said nothing"]
+
+
+def check_behind(tool, guest, mode):
+    done = run([tool, *mode, *guest])
+    if done.returncode != 0:
+        return ["exit status %d" % done.returncode, *done.stderr.splitlines()[-5:]]
+    told = [line for line in done.stderr.splitlines() if line.startswith("probe: ")]
+    bad = [line for line in told if not re.search(" emulated 0 of .* calls 0 of .* wrong 0", line)]
     return bad if told else ["the tool has said nothing"]
 
 
@@ -113,6 +123,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         guest = compile_guest(folder, "probe_guest")
         sorting = compile_guest(folder, "keys_guest")
+        segments = compile_guest(folder, "../guests/cpu_segment")
+        restart = compile_guest(folder, "../guests/sig_restart")
         addressing = compile_guest(folder, "addr_guest")
         addr = os.path.join(args.build, "mtvg_addr")
         for program in real_programs(folder):
@@ -121,6 +133,9 @@ def main():
             failed += report(check_addr(addr, addressing, mode), "addr", mode)
             failed += report(check_events(os.path.join(args.build, "mtvg_probe"), guest, mode),
                              "events", mode)
+            for program in (["/bin/sh", "-c", "echo a | sort"], [segments], [restart]):
+                failed += report(check_behind(os.path.join(args.build, "mtvg_behind"), program, mode),
+                                 "behind " + os.path.basename(program[0]), mode)
             for program in ([sorting], ["/bin/sh", "-c", "echo a | sort"]):
                 failed += report(check_keys(os.path.join(args.build, "mtvg_keys"), program, mode),
                                  "keys " + os.path.basename(program[0]), mode)

@@ -152,7 +152,7 @@ typedef struct MtvgCall {
 
 /* INSIDE. Calls fn before or behind instruction i each time it is executed. Before means: is about to
  * be; a signal may be delivered in between, and the instruction, with its call, is come back to
- * afterwards. Behind: MTVG_PLAIN only, and there may be only one annotation (call or code) behind an
+ * afterwards. Behind: MTVG_PLAIN, MTVG_EMULATED and MTVG_SYSCALL only, and there may be only one annotation (call or code) behind an
  * instruction; what has been executed is always followed by it, before any signal is delivered.
  * False: impossible here, or too many. */
 typedef void (*MtvgFunction)(const MtvgCall *c);

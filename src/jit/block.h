@@ -47,7 +47,8 @@ typedef struct EdgeTool {
     u32 key; /* of the target's version */
     /* EDGE_SYSCALL: what the instruction counts (counts.h); EDGE_AFTER: counts_stop()'s arguments */
     u16 pairs[3];
-    u16 unused[3]; /* a multiple of 8 */
+    u16 behind; /* EDGE_EMULATE, EDGE_SYSCALL: the instruction's length, if a tool has code behind it; else 0 */
+    u16 unused[2]; /* a multiple of 8 */
 } EdgeTool;
 
 #define MT_BLOCK_PAGES 3

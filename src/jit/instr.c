@@ -384,7 +384,8 @@ SbCall *instr_request(MtvgSb *sb, u32 i, u32 when, u32 hot, u32 cold)
 {
     SbCall *c = &sb->calls[sb->ncalls];
 
-    if (i >= sb->n || (when == MTVG_AFTER && sb->insns[i].cls != INSN_PLAIN)) {
+    if (i >= sb->n || (when == MTVG_AFTER && sb->insns[i].cls != INSN_PLAIN &&
+                       !instr_is_outside(&sb->insns[i]))) {
         return NULL;
     }
     for (u32 k = 0; k < sb->ncalls && when == MTVG_AFTER; k++) {

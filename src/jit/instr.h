@@ -123,6 +123,14 @@ void instr_begin(MtvgSb *sb, GuestAddr pc, u32 key, const Insn *insns, const u16
                  u32 excluded, bool gs_away);
 bool instr_is_side_exit(const Insn *in);
 
+/* Is it done outside of translated code? Then what follows it is put into a translation of its own, when it
+ * is done (translate_behind()). */
+static inline bool instr_is_outside(const Insn *in)
+{
+    return in->cls == INSN_EMULATE || in->cls == INSN_SYSCALL;
+}
+bool instr_has_after(const MtvgSb *sb, u32 i);
+
 /* Emission, for each instruction in order: before its code, and behind it. */
 bool instr_room(const Lower *l);
 void instr_before(MtvgSb *sb, Lower *l, u32 i);

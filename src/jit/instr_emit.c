@@ -308,7 +308,7 @@ static void emit_calls(MtvgSb *sb, Lower *l, u32 i, u32 when)
 
 /* --- what follows an instruction -------------------------------------------------------------- */
 
-static bool has_after(const MtvgSb *sb, u32 i)
+bool instr_has_after(const MtvgSb *sb, u32 i)
 {
     for (u32 k = 0; k < sb->ncalls; k++) {
         if (sb->calls[k].insn == i && sb->calls[k].when == MTVG_AFTER) {
@@ -370,7 +370,7 @@ void instr_after(MtvgSb *sb, Lower *l, u32 i)
         rep_after(sb, l, k);
     }
     sb->nouts = 0;
-    if (sb->ncalls > 0 && has_after(sb, i)) {
+    if (sb->ncalls > 0 && instr_has_after(sb, i)) {
         emit_calls(sb, l, i, MTVG_AFTER);
         copy_after(sb, l, i, begin);
     }

@@ -434,7 +434,9 @@ static bool lower_instrumented(Plan *p, Lower *l, MtvgSb *sb)
             instr_follow(sb, l, i);
         } else {
             lower_one(p, l, i);
-            instr_after(sb, l, i);
+            if (!instr_is_outside(&p->insns[i])) {
+                instr_after(sb, l, i);
+            }
         }
     }
     l->exit_key = sb->exit_key[p->n];
@@ -533,6 +535,10 @@ static void fill_extra(Block *b, const Lower *l, const MtvgSb *sb)
         EdgeTool *x = &block_tools(b)[i];
 
         memcpy(x->pairs, &pairs, sizeof(x->pairs));
+        if ((l->edges[i].kind == EDGE_EMULATE || l->edges[i].kind == EDGE_SYSCALL) &&
+            instr_has_after(sb, sb->n - 1)) {
+            x->behind = sb->insns[sb->n - 1].len;
+        }
     }
     instr_write_extra(sb, b);
 }
@@ -710,6 +716,31 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     lower_finish(&l);
     MT_DCHECK(lockorder_is_free());
     return publish(&p, &l, sb, out);
+}
+
+bool translate_behind(GuestAddr pc, const u8 *bytes, u32 n, u32 key, Block **out)
+{
+    Plan p;
+    Lower l;
+    MtvgSb sb;
+
+    p.pc = pc;
+    p.key = key;
+    p.flags = TR_STEP;
+    p.n = 1;
+    p.npages = 0;
+    p.followed[0] = 0;
+    decode_insn(&p.insns[0], pc, bytes, n);
+    if (!cache_reserve(&l.space, MT_MIN_SPACE_INSTR)) {
+        return false;
+    }
+    instr_begin(&sb, pc, key, p.insns, p.followed, 1, MT_SB_INSNS, false);
+    lower_begin(&l, pc, ENTRY_NONE, false);
+    lower_version(&l, key);
+    instr_after(&sb, &l, 0);
+    lower_end_exit(&l, &p.insns[0], EDGE_AFTER, pc + p.insns[0].len);
+    lower_finish(&l);
+    return publish(&p, &l, &sb, out) == TR_OK;
 }
 
 static void flush_world(void)

@@ -27,6 +27,10 @@ int translate_init(void);
 /* INSIDE, slow domain. Finds or makes the translation of pc, version `key` (0 but for tools). */
 TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAddr *fault);
 
+/* INSIDE, slow domain. A private translation of what the tool has put behind the instruction of these bytes at
+ * pc, not of the instruction: it is left by an EDGE_AFTER. False: the cache is full. */
+bool translate_behind(GuestAddr pc, const u8 *bytes, u32 n, u32 key, Block **out);
+
 /* Throws all translations away, the world being stopped by this call. INSIDE; the caller's blocks
  * and edges are gone afterwards. */
 void translate_flush(Thread *t);

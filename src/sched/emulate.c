@@ -469,7 +469,7 @@ static bool is_indirect(const Insn *in)
     return in->cls == INSN_JMP_IND || in->cls == INSN_CALL_IND || in->cls == INSN_RET;
 }
 
-void emulate_insn(Thread *t)
+bool emulate_insn(Thread *t)
 {
     u8 code[16];
     Insn in;
@@ -478,10 +478,14 @@ void emulate_insn(Thread *t)
     decode_insn(&in, mt_cpu.rip, code, n);
     if (in.cls == INSN_FAULT) {
         signal_raise_sync(t, SIGSEGV, SEGV_MAPERR, mt_cpu.rip + n, 14, 0x14);
-        return;
+        return false;
     }
     if (in.cls != INSN_EMULATE && !is_indirect(&in) && !has_segment(&in)) {
-        return; /* changed by another thread meanwhile: translated anew */
+        return false; /* changed by another thread meanwhile: translated anew */
     }
     emulate_decoded(t, &in);
+    if (in.cls == INSN_EMULATE && in.bytes[in.opcode_off] == 0xcd && mt_cpu.rip == in.pc) {
+        return false; /* int 0x80, which is to be repeated */
+    }
+    return !(t->pending.full && t->pending.synchronous);
 }

@@ -8,6 +8,6 @@
 
 /* Does the INSN_EMULATE instruction at mt_cpu.rip (or an indirect branch through guest GS): mt_cpu is
  * changed as the processor would, or a synchronous signal becomes pending. Slow domain, OUTSIDE. */
-void emulate_insn(Thread *t);
+bool emulate_insn(Thread *t);
 
 #endif

@@ -160,13 +160,14 @@ static FastCall fast_replaced(Thread *t, const Edge *e)
     return FAST_CONTINUE;
 }
 
-static void take_edge(const Edge *e)
+static void take_edge(Thread *t, const Edge *e)
 {
     const EdgeTool *x;
 
     annot_after(e); /* pairs with blockmap_add(): the jump that led here was patched later */
     mt_cpu.rip = edge_target(e);
     x = edge_tool(e);
+    t->behind_n = x != NULL ? (u8)x->behind : 0;
     mt_cpu.edge_pairs = x ? x->pairs[0] | (u64)x->pairs[1] << 16 | (u64)x->pairs[2] << 32 : 0;
 }
 
@@ -191,8 +192,8 @@ u32 fast_run(Thread *t, u64 host_pc)
             break;
         }
         if (reason == MT_EXIT_SYSCALL) {
-            take_edge(edge_of((u32)mt_cpu.exit_arg));
-            f = fast_syscall(t);
+            take_edge(t, edge_of((u32)mt_cpu.exit_arg));
+            f = t->behind_n != 0 ? FAST_SLOW : fast_syscall(t);
         } else if (reason == MT_EXIT_EMULATE && mt_replacing) {
             f = fast_replaced(t, edge_of((u32)mt_cpu.exit_arg));
         } else {

@@ -185,6 +185,20 @@ static Edge *taken_link(void)
     return e;
 }
 
+/* The instruction at pc will be done OUTSIDE, where its block may go away. */
+static void note_behind(Thread *t, const Edge *e)
+{
+    const EdgeTool *x = edge_tool(e);
+    bool syscall = edge_kind(e) == EDGE_SYSCALL;
+
+    t->behind_n = 0;
+    if (x != NULL && x->behind != 0) {
+        t->behind_pc = edge_target(e) - (syscall ? x->behind : 0);
+        t->behind_key = edge_block(e)->key;
+        t->behind_n = (u8)safe_read_partial(t->behind_bytes, t->behind_pc, x->behind);
+    }
+}
+
 static void go_to(const Edge *e)
 {
     mt_cpu.rip = edge_target(e);
@@ -222,6 +236,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         return true;
     case MT_EXIT_SYSCALL:
         mt_cpu.key = edge_key(e);
+        note_behind(t, e);
         *act = ACT_SYSCALL; /* rip has been set by the fast path */
         return false;
     case MT_EXIT_EMULATE:
@@ -240,6 +255,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
             return true;
         }
         counts_emulate(edge_block(e));
+        note_behind(t, e);
         *act = ACT_EMULATE;
         return false;
     case MT_EXIT_QUANTUM:
@@ -458,10 +474,51 @@ static void do_replaced(Thread *t)
     mt_cpu.rip = ret;
 }
 
+/* What the tool has put behind the instruction that has been done: exactly once, before any signal. So what is
+ * pending waits; but for whoever stops the world. */
+static void run_behind(Thread *t)
+{
+    const GuestAddr rip = mt_cpu.rip;
+    const u32 key = mt_cpu.key;
+    const bool in_syscall = t->in_syscall;
+    u32 reason, pending, generation;
+
+    do {
+        Block *b;
+
+        world_enter(t);
+        world_safepoint(t);
+        while (!translate_behind(t->behind_pc, t->behind_bytes, t->behind_n, t->behind_key, &b)) {
+            translate_flush(t);
+        }
+        generation = mt_cache.generation;
+        pending = __atomic_fetch_and(&mt_cpu.pending, MT_PEND_WORLD | MT_PEND_RCU,
+                                     __ATOMIC_RELAXED);
+        reason = fast_run(t, cache_exec_addr(block_host(b)));
+        __atomic_fetch_or(&mt_cpu.pending, pending, __ATOMIC_RELAXED);
+        if (generation == mt_cache.generation) {
+            smc_retire_private(b);
+        }
+        world_leave(t);
+    } while (reason == MT_EXIT_ABORT && mt_cpu.resume == 0);
+    mt_cpu.resume = 0;
+    mt_cpu.rip = rip;
+    mt_cpu.key = key;
+    t->in_syscall = in_syscall;
+}
+
+static void behind_done(Thread *t, bool done)
+{
+    if (done && t->behind_n != 0 && !t->exiting) {
+        run_behind(t);
+    }
+    t->behind_n = 0;
+}
+
 static void act_outside(Thread *t, Action act, GuestAddr fault)
 {
     AspaceInfo info;
-    bool mapped = act == ACT_FETCH_FAULT && aspace_query(fault, &info);
+    bool done, mapped = act == ACT_FETCH_FAULT && aspace_query(fault, &info);
     GuestAddr rip = mt_cpu.rip;
     u8 byte;
 
@@ -471,11 +528,13 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
         if (mt_cpu.rip == rip - 2) {
             uncount_restarted(t);
         }
+        behind_done(t, mt_cpu.rip == rip);
         break;
     case ACT_EMULATE:
         STAT_INC(EMULATED);
-        emulate_insn(t);
-        counts_emulated(!(t->pending.full && t->pending.synchronous));
+        done = emulate_insn(t);
+        counts_emulated(done);
+        behind_done(t, done);
         break;
     case ACT_REPLACE: do_replaced(t); break;
     case ACT_FETCH_FAULT:

@@ -67,7 +67,11 @@ typedef struct Thread {
     bool step_over;   /* run the next instruction in a private translation */
     bool tf_loaded;   /* popf has set TF in the host's flags, from where the handler has taken it */
     bool trap_behind; /* what is done OUTSIDE belongs to an instruction that began with TF set */
-    bool exiting;     /* the run loop ends */
+    u8 behind_n; /* of the bytes below: the instruction that is done OUTSIDE has a tool's code behind it */
+    u8 behind_bytes[15];
+    u32 behind_key;
+    GuestAddr behind_pc;
+    bool exiting; /* the run loop ends */
     int exit_code;
     bool in_syscall; /* rip is behind a system call that has just been done */
     i64 syscall_nr;
