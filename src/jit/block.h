@@ -30,8 +30,9 @@ typedef enum EdgeKind {
 /* An exit of a block; there are three or four a block, so every byte counts. Immutable but for the fields
  * marked. What depends on the block is behind the functions below. */
 typedef struct Edge {
-    i64 target : 36; /* guest address, from the block's */
+    i64 target : 35; /* guest address, from the block's */
     u64 index : 6;   /* among the block's edges */
+    u64 back : 1;    /* of a branch back, a loop's */
     u64 patch : 16; /* the rel32 field of the jump, from host_start; 0: this edge is never linked */
     u64 link : 6;   /* linked: its number among the block's that can be; else the EdgeKind */
     /* guarded by the chain lock of the block linked to */
@@ -40,7 +41,7 @@ typedef struct Edge {
 } __attribute__((packed, aligned(4))) Edge;
 
 /* How far from the block's address an edge's target may be. */
-#define MT_EDGE_REACH (1ll << 35)
+#define MT_EDGE_REACH (1ll << 34)
 
 /* What a tool adds to an edge. */
 typedef struct EdgeTool {

@@ -60,6 +60,7 @@ static LowerEdge *add_edge(Lower *l, EdgeKind kind, GuestAddr target)
     d->key = kind == EDGE_QUANTUM || kind == EDGE_STALE || kind == EDGE_AFTER ? l->key
                                                                               : l->exit_key;
     d->patch = 0;
+    d->back = false;
     return d;
 }
 

@@ -17,6 +17,7 @@ typedef struct LowerEdge {
     CacheOff patch, stub; /* stub: where the exit's `movl $edge, exit_arg` is, or its link's stub */
     u32 key;
     u8 kind;
+    bool back;
 } LowerEdge;
 
 /* Entries of a block beside the one for direct jumps. */

@@ -322,13 +322,13 @@ static bool find_inside_locked(const SpanList *l, GuestAddr pc, Place *place)
     return false;
 }
 
-bool smc_find_code(GuestAddr pc, u32 key, Place *place)
+bool smc_find_code(GuestAddr pc, u32 key, bool own, Place *place)
 {
     Block *b = blockmap_find(pc, key);
     PageEntry *p;
     bool found;
 
-    if (b != NULL || !enters_inside(key)) {
+    if (b != NULL || own || !enters_inside(key)) {
         *place = (Place){b, b != NULL ? block_host(b) : 0};
         return b != NULL;
     }

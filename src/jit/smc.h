@@ -37,9 +37,9 @@ typedef struct Place {
 } Place;
 
 /* Where the guest's code at pc is translated, version `key`: a block that begins there, or else the middle of
- * one, if blocks may be entered there (enters_inside()). Not for indirect branches and host calls, which need
- * an entry of their own. INSIDE. */
-bool smc_find_code(GuestAddr pc, u32 key, Place *place);
+ * one, if blocks may be entered there (enters_inside()) and it is not to be a block of its `own`: indirect
+ * branches and host calls need an entry, loops are faster. INSIDE. */
+bool smc_find_code(GuestAddr pc, u32 key, bool own, Place *place);
 
 /* aspace's change hook: [start, end) has changed. */
 void smc_changed(GuestAddr start, GuestAddr end, int new_prot);

@@ -24,6 +24,8 @@
 #include <string.h>
 #include <time.h>
 
+/* Up to so many blocks loops get translations of their own. */
+#define MT_LOOPS_UNTIL 20000u
 #define MT_MAX_INSNS 128
 #define MT_READ_AHEAD 128u /* bytes of guest code that are copied at a time */
 #define MT_MIN_SPACE 3072
@@ -204,7 +206,7 @@ static bool is_translated(const Plan *p, GuestAddr pc)
 {
     Place place;
 
-    return smc_find_code(pc, p->key, &place);
+    return smc_find_code(pc, p->key, (p->flags & TR_LOOP) != 0, &place);
 }
 
 /* May the block go on at the target of a direct jump? */
@@ -409,6 +411,7 @@ static void cut_plan(Plan *p, u32 n)
 static void lower_one(Plan *p, Lower *l, u32 i)
 {
     const Insn *in = &p->insns[i];
+    u32 e = l->nedges;
 
     if (p->followed[i]) {
         lower_follow(l, in, in->target);
@@ -416,6 +419,9 @@ static void lower_one(Plan *p, Lower *l, u32 i)
         lower_last(l, p, in);
     } else {
         lower_insn(l, in);
+    }
+    for (; e < l->nedges; e++) {
+        l->edges[e].back = l->edges[e].kind == EDGE_DIRECT && l->edges[e].target <= in->pc;
     }
 }
 
@@ -498,6 +504,11 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
     return true;
 }
 
+bool translate_wants_loop(const Edge *e)
+{
+    return e->back && blockmap_count() < MT_LOOPS_UNTIL;
+}
+
 static void fill_edges(Block *b, const Lower *l)
 {
     u32 link = 0;
@@ -509,6 +520,7 @@ static void fill_edges(Block *b, const Lower *l)
 
         e->target = (i64)(d->target - b->pc);
         e->index = i & 63;
+        e->back = d->back;
         e->patch = (u16)(d->patch != 0 ? d->patch - b->host_start : 0);
         e->link = (d->patch != 0 ? link++ : d->kind) & 63;
         if (b->has_tool) {
@@ -601,10 +613,10 @@ static void link_exits(Block *b)
 
         if (e->patch != 0 && mt_opts.chaining) {
             bool call = edge_kind(e) == EDGE_CALL;
-            Place to = {call ? blockmap_find(edge_target(e), 0) : NULL, 0};
+            Place to;
 
-            if (call ? to.block != NULL && mt_load_relaxed(&to.block->call) != 0
-                     : smc_find_code(edge_target(e), edge_key(e), &to)) {
+            if (smc_find_code(edge_target(e), edge_key(e), call || translate_wants_loop(e), &to) &&
+                (!call || mt_load_relaxed(&to.block->call) != 0)) {
                 chain_link(e, to.block, to.at);
             }
         }

@@ -19,6 +19,7 @@ enum {
     TR_GS = 4,         /* with TR_STEP: the host's GS base is the one that the operand needs */
     TR_WANT_CALL = 16, /* reached by a direct call: give it an inline entry for calls (key 0) */
     TR_ALONE = 8,      /* with TR_STEP: an indirect branch is left to emulate.c, not followed */
+    TR_LOOP = 32, /* reached by a branch back: ends where other blocks begin, not inside them */
 };
 
 /* Once. 0 or -errno. */
@@ -30,6 +31,10 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
 /* INSIDE, slow domain. A private translation of what the tool has put behind the instruction of these bytes at
  * pc, not of the instruction: it is left by an EDGE_AFTER. False: the cache is full. */
 bool translate_behind(GuestAddr pc, const u8 *bytes, u32 n, u32 key, Block **out);
+
+/* Is e a branch back whose target is to have a translation of its own, even if another holds it? Loops are
+ * faster so; programs with much code are not, which is why this ends with their growth. */
+bool translate_wants_loop(const Edge *e);
 
 /* Throws all translations away, the world being stopped by this call. INSIDE; the caller's blocks
  * and edges are gone afterwards. */

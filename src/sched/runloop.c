@@ -62,17 +62,10 @@ static u32 current_key(Thread *t)
     return mt_cpu.key;
 }
 
-/* A block of its own, for those who need an entry; or wherever there is code for pc. */
-static bool find_code(GuestAddr pc, u32 key, bool own, Place *place)
+/* Is it a loop that is to have a translation of its own? */
+static bool wants_loop(const Way *w)
 {
-    Block *b;
-
-    if (!own) {
-        return smc_find_code(pc, key, place);
-    }
-    b = blockmap_find(pc, key);
-    *place = (Place){b, b != NULL ? block_host(b) : 0};
-    return b != NULL;
+    return w->edge != NULL && w->generation == mt_cache.generation && translate_wants_loop(w->edge);
 }
 
 /* Finds or makes the code at rip. False: *act says why. INSIDE, but whoever stops the world may have to
@@ -81,12 +74,12 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
 {
     GuestAddr pc = mt_cpu.rip;
     u32 key = current_key(t);
-    bool indirect = way->indirect && key == 0;
+    bool indirect = way->indirect && key == 0, loop = wants_loop(way);
 
     for (;;) {
         TranslateStatus s = TR_OK;
 
-        if (!find_code(pc, key, indirect || way->call, place)) {
+        if (!smc_find_code(pc, key, indirect || way->call || loop, place)) {
             if (MT_UNLIKELY(blockmap_is_crowded())) {
                 way->edge = NULL;
                 world_stop(t);
@@ -101,6 +94,7 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
             s = translate(pc, key,
                           indirect    ? TR_WANT_IND
                           : way->call ? TR_WANT_CALL
+                          : loop      ? TR_LOOP
                                       : 0,
                           &place->block, fault);
             if (s == TR_OK) {
