@@ -1,1 +1,0 @@
-mtvg: ./pf: No such file or directory
