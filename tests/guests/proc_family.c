@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * proc_family.c -- children of all kinds: every way to wait, subreapers, groups and sessions, orphaned
  * groups, death signals, pidfds, clone's flags, name spaces, set*id with threads.
- * guest: modes=-stress,-rstress timeout=60
+ * guest: timeout=60
  * variant: pie
  * variant: static cflags=-static */
 #define _GNU_SOURCE
@@ -49,6 +49,14 @@ static void show_info(const char *what, int r, pid_t pid, const siginfo_t *i)
 
 /* ---- waiting ---- */
 
+/* A second stop takes back what is to be told of the end of the first: the child waits with it. */
+static void wait_for(int step)
+{
+    while (shared[2] < step) {
+        usleep(1000);
+    }
+}
+
 static void waits(void)
 {
     siginfo_t info;
@@ -65,10 +73,9 @@ static void waits(void)
     pid = fork();
     if (pid == 0) {
         raise(SIGSTOP);
+        wait_for(1);
         raise(SIGSTOP);
-        while (!shared[2]) {
-            usleep(1000);
-        }
+        wait_for(2);
         _exit(4);
     }
     memset(&info, 0x55, sizeof(info));
@@ -80,12 +87,13 @@ static void waits(void)
     kill(pid, SIGCONT);
     CHECK(waitid(P_ALL, 0, &info, WCONTINUED) == 0);
     show_info("continued", 0, pid, &info);
+    shared[2] = 1;
     got = wait4(pid, &status, WUNTRACED, &usage);
     show("stopped again", got, &status);
     kill(pid, SIGCONT);
     got = wait4(-1, &status, WCONTINUED, NULL);
     show("continued", got, &status);
-    shared[2] = 1;
+    shared[2] = 2;
     got = wait4(0, &status, 0, &usage);
     show("exit", got, &status);
     status = 0x1234;
