@@ -15,7 +15,7 @@ typedef struct AspaceInfo {
     int flags;            /* MAP_SHARED or MAP_PRIVATE, MAP_ANONYMOUS, MAP_GROWSDOWN, ... */
     u64 dev, ino;         /* file mappings */
     u64 offset;           /* file offset of start */
-    char *path; /* files mapped with PROT_EXEC: their path, or NULL; valid while the lock is held */
+    char *path; /* of files that are or were executable, or NULL; valid while the lock is held */
 } AspaceInfo;
 
 /* Called after [start, end) has lost or changed its contents or its execute permission (munmap, mmap

@@ -10,7 +10,7 @@
 typedef struct MapObject {
     u32 refs;
     u64 dev, ino;
-    char *path;       /* or NULL; of files that were mapped with PROT_EXEC */
+    char *path;       /* or NULL; of files that are or were executable */
     GuestAddr shm_at; /* address that shmat() returned, else 0 */
     u64 huge_page;    /* a file on hugetlbfs: its page size, else 0 */
 } MapObject;

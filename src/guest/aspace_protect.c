@@ -4,8 +4,11 @@
  *             before an error is known exactly.
  * Locking:    aspace_lock is taken here. */
 #include "guest/aspace_int.h"
+#include "guest/hostmaps.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -34,6 +37,34 @@ static bool matters(const MapNode *n, int new_prot)
            (new_prot & PROT_EXEC) != 0;
 }
 
+typedef struct PathQuery {
+    GuestAddr at;
+    char *path; /* malloc'ed, or NULL */
+} PathQuery;
+
+static bool path_step(const HostMap *m, void *arg)
+{
+    PathQuery *q = arg;
+    if (q->at >= m->end) {
+        return true;
+    }
+    if (q->at >= m->start && m->name[0] != '\0') {
+        q->path = strdup(m->name);
+    }
+    return false;
+}
+
+/* A file that wasn't mapped for execution becomes code: asks the kernel for its path. */
+static void learn_path(const MapNode *n)
+{
+    if ((n->flags & MAP_ANONYMOUS) == 0 && n->object != NULL && n->object->path == NULL &&
+        n->object->shm_at == 0) {
+        PathQuery q = {.at = n->start};
+        hostmaps_foreach(path_step, &q);
+        n->object->path = q.path;
+    }
+}
+
 static i64 protect_node(MapNode *n, GuestAddr from, GuestAddr to, int prot, int pkey)
 {
     i64 r = host_mprotect(from, to - from, prot, pkey);
@@ -47,6 +78,9 @@ static i64 protect_node(MapNode *n, GuestAddr from, GuestAddr to, int prot, int 
         map_split(to);
         n = map_first(from);
         n->prot = effective;
+        if ((effective & PROT_EXEC) != 0) {
+            learn_path(n);
+        }
     }
     if (n->start == from && n->end == to) {
         n->guarded = false;

@@ -585,6 +585,13 @@ static void paths(void **state)
         assert_true(aspace_query_locked((GuestAddr)at, &info) && info.ino != 0);
         assert_true(exec ? strstr(info.path, "/bin/true") != NULL : info.path == NULL);
         aspace_unlock();
+
+        /* what becomes code later has a path from then on */
+        assert_int_equal(aspace_mprotect((GuestAddr)at, MT_PAGE_SIZE, PROT_READ | PROT_EXEC, -1), 0);
+        aspace_lock();
+        assert_true(aspace_query_locked((GuestAddr)at, &info) &&
+                    strstr(info.path, "/bin/true") != NULL);
+        aspace_unlock();
         assert_int_equal(aspace_munmap((GuestAddr)at, MT_PAGE_SIZE), 0);
     }
     close(fd);
