@@ -587,7 +587,8 @@ static void paths(void **state)
         aspace_unlock();
 
         /* what becomes code later has a path from then on */
-        assert_int_equal(aspace_mprotect((GuestAddr)at, MT_PAGE_SIZE, PROT_READ | PROT_EXEC, -1), 0);
+        assert_int_equal(aspace_mprotect((GuestAddr)at, MT_PAGE_SIZE, PROT_READ | PROT_EXEC, -1),
+                         0);
         aspace_lock();
         assert_true(aspace_query_locked((GuestAddr)at, &info) &&
                     strstr(info.path, "/bin/true") != NULL);
