@@ -37,7 +37,7 @@ def run(a, fuzz):
     if tenth == 0:
         print("too short", file=sys.stderr)
         return 1
-    print("| part | ns per input | resident KiB |\n| --- | --- | --- |")
+    print("| part | ns of processor time per input | resident KiB |\n| --- | --- | --- |")
     parts = []
     for i in range(10):
         part = sorted(slices[i * tenth:(i + 1) * tenth])
