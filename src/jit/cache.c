@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 typedef struct ChunkStart {
@@ -158,26 +159,6 @@ static void glue_init(void)
     ret_clear();
 }
 
-static int map_views(int fd, void *write_at)
-{
-    void *w = mmap(write_at, mt_cache.size - MT_IBT_BYTES, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | (write_at ? MAP_FIXED : 0), fd, 0);
-
-    if (w == MAP_FAILED) {
-        return -errno;
-    }
-    mt_cache.write = (u8 *)w - MT_IBT_BYTES;
-    return 0;
-}
-
-static int map_exec_view(int fd)
-{
-    void *x = mmap((void *)(mt_cache.exec + MT_IBT_BYTES), mt_cache.size - MT_IBT_BYTES,
-                   PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
-
-    return x == MAP_FAILED ? -errno : 0;
-}
-
 /* Private memory: a fork's child gets its copy from the kernel. */
 static int map_tables(void)
 {
@@ -196,10 +177,17 @@ static int map_tables(void)
     return 0;
 }
 
+/* -EMFILE, -ENFILE, -EFBIG: new_views() may do. The kernel's answer to a file beyond RLIMIT_FSIZE would be
+ * SIGXFSZ. */
 static int new_memfd(void)
 {
-    int fd = memfd_create("mtvg-code", MFD_CLOEXEC);
+    struct rlimit max;
+    int fd;
 
+    if (getrlimit(RLIMIT_FSIZE, &max) == 0 && max.rlim_cur < mt_cache.size - MT_IBT_BYTES) {
+        return -EFBIG;
+    }
+    fd = memfd_create("mtvg-code", MFD_CLOEXEC);
     if (fd < 0) {
         return -errno;
     }
@@ -210,6 +198,81 @@ static int new_memfd(void)
         return -e;
     }
     return fd;
+}
+
+/* A second view of shared memory is mremap's with an old size of 0. */
+static int new_views(CacheCopy *copy)
+{
+    u64 size = mt_cache.size - MT_IBT_BYTES;
+    u8 *w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                 0);
+    u8 *x = w != MAP_FAILED ? mremap(w, 0, size, MREMAP_MAYMOVE) : MAP_FAILED;
+
+    if (x == MAP_FAILED || mprotect(x, size, PROT_READ | PROT_EXEC) != 0) {
+        int e = errno;
+
+        if (w != MAP_FAILED) {
+            munmap(w, size);
+        }
+        if (x != MAP_FAILED) {
+            munmap(x, size);
+        }
+        return -e;
+    }
+    *copy = (CacheCopy){-1, w, x};
+    return 0;
+}
+
+/* Memory for the code: behind a descriptor if there may and can be one. */
+static int new_memory(CacheCopy *copy, bool by_fd)
+{
+    int fd = by_fd ? new_memfd() : -EMFILE;
+
+    if (fd == -EMFILE || fd == -ENFILE || fd == -EFBIG) {
+        return new_views(copy);
+    }
+    *copy = (CacheCopy){fd, NULL, NULL};
+    return fd < 0 ? fd : 0;
+}
+
+static int map_fd(int fd, void *write_at)
+{
+    u64 size = mt_cache.size - MT_IBT_BYTES;
+    void *w = mmap(write_at, size, PROT_READ | PROT_WRITE, MAP_SHARED | (write_at ? MAP_FIXED : 0),
+                   fd, 0);
+
+    if (w == MAP_FAILED) {
+        return -errno;
+    }
+    mt_cache.write = (u8 *)w - MT_IBT_BYTES;
+    w = mmap((void *)(mt_cache.exec + MT_IBT_BYTES), size, PROT_READ | PROT_EXEC,
+             MAP_SHARED | MAP_FIXED, fd, 0);
+    return w == MAP_FAILED ? -errno : 0;
+}
+
+static int move_view(u8 *view, void *to)
+{
+    u64 size = mt_cache.size - MT_IBT_BYTES;
+
+    return mremap(view, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -errno : 0;
+}
+
+/* Makes the memory the cache's: its writable view at write_at, or anywhere if that is NULL. */
+static int put_in_place(const CacheCopy *memory, void *write_at)
+{
+    int r = 0;
+
+    if (memory->fd >= 0) {
+        r = map_fd(memory->fd, write_at);
+        close(memory->fd);
+        return r;
+    }
+    if (write_at != NULL) {
+        r = move_view(memory->write, write_at);
+    } else {
+        mt_cache.write = memory->write - MT_IBT_BYTES;
+    }
+    return r != 0 ? r : move_view(memory->exec, (void *)(mt_cache.exec + MT_IBT_BYTES));
 }
 
 static void pool_init(void)
@@ -240,7 +303,8 @@ static u32 choose_chunk_size(u64 code)
 int cache_init(void)
 {
     const u64 head = MT_CACHE_HEAD;
-    int fd, r;
+    CacheCopy memory;
+    int r;
 
     mt_cache.exec = mt_layout.cache_base;
     mt_cache.size = mt_layout.cache_size;
@@ -252,18 +316,13 @@ int cache_init(void)
     if (chunks == NULL || patched == NULL) {
         return -ENOMEM;
     }
-    fd = new_memfd();
-    if (fd < 0) {
-        return fd;
-    }
     r = map_tables();
     if (r == 0) {
-        r = map_views(fd, NULL);
+        r = new_memory(&memory, true);
     }
     if (r == 0) {
-        r = map_exec_view(fd);
+        r = put_in_place(&memory, NULL);
     }
-    close(fd);
     if (r != 0) {
         return r;
     }
@@ -663,47 +722,29 @@ static int write_range(int fd, CacheOff lo, CacheOff hi)
     return 0;
 }
 
-/* Without a descriptor: none is left, or the child would share it. A second view of shared memory is
- * mremap's with an old size of 0. */
-static int copy_to_views(CacheCopy *copy)
+static void copy_to_views(const CacheCopy *copy)
 {
-    u64 size = mt_cache.size - MT_IBT_BYTES;
-    u8 *w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                 0);
-    u8 *x = w != MAP_FAILED ? mremap(w, 0, size, MREMAP_MAYMOVE) : MAP_FAILED;
-
-    if (x == MAP_FAILED || mprotect(x, size, PROT_READ | PROT_EXEC) != 0) {
-        int e = errno;
-
-        if (w != MAP_FAILED) {
-            munmap(w, size);
-        }
-        if (x != MAP_FAILED) {
-            munmap(x, size);
-        }
-        return -e;
-    }
-    memcpy(w, mt_cache.write + MT_IBT_BYTES, mt_cache.code_lo - MT_IBT_BYTES);
+    memcpy(copy->write, mt_cache.write + MT_IBT_BYTES, mt_cache.code_lo - MT_IBT_BYTES);
     for (u32 i = 0; i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
         if (c->kind != CHUNK_FREE) {
-            memcpy(w + c->lo - MT_IBT_BYTES, mt_cache.write + c->lo, c->next - c->lo);
+            memcpy(copy->write + c->lo - MT_IBT_BYTES, mt_cache.write + c->lo, c->next - c->lo);
         }
     }
-    *copy = (CacheCopy){-1, w, x};
-    return 0;
 }
 
 int cache_before_fork(CacheCopy *copy, bool shares_fds)
 {
-    int fd = shares_fds ? -EMFILE : new_memfd();
-    int r;
+    int r = new_memory(copy, !shares_fds), fd = copy->fd;
 
-    if (fd == -EMFILE || fd == -ENFILE) {
-        return copy_to_views(copy);
+    if (r != 0 || fd < 0) {
+        if (r == 0) {
+            copy_to_views(copy);
+        }
+        return r;
     }
-    r = fd < 0 ? fd : write_range(fd, MT_IBT_BYTES, mt_cache.code_lo);
+    r = write_range(fd, MT_IBT_BYTES, mt_cache.code_lo);
     for (u32 i = 0; r == 0 && i < mt_cache.nchunks; i++) {
         Chunk *c = &chunks[i];
 
@@ -711,10 +752,9 @@ int cache_before_fork(CacheCopy *copy, bool shares_fds)
             r = write_range(fd, c->lo, c->next);
         }
     }
-    if (r != 0 && fd >= 0) {
+    if (r != 0) {
         close(fd);
     }
-    *copy = (CacheCopy){fd, NULL, NULL};
     return r;
 }
 
@@ -728,29 +768,9 @@ void cache_after_fork_parent(const CacheCopy *copy)
     }
 }
 
-static int take_copy(const CacheCopy *copy)
-{
-    u64 size = mt_cache.size - MT_IBT_BYTES;
-
-    if (copy->fd >= 0) {
-        int r = map_views(copy->fd, mt_cache.write + MT_IBT_BYTES);
-
-        r = r == 0 ? map_exec_view(copy->fd) : r;
-        close(copy->fd);
-        return r;
-    }
-    if (mremap(copy->write, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
-               mt_cache.write + MT_IBT_BYTES) == MAP_FAILED ||
-        mremap(copy->exec, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
-               (void *)(mt_cache.exec + MT_IBT_BYTES)) == MAP_FAILED) {
-        return -errno;
-    }
-    return 0;
-}
-
 int cache_after_fork_child(const CacheCopy *copy)
 {
-    int r = take_copy(copy);
+    int r = put_in_place(copy, mt_cache.write + MT_IBT_BYTES);
 
     /* The other threads' chunks have lost their owners. */
     for (u32 i = 0; i < mt_cache.nchunks; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * cache.h -- the code cache: memory for translated code, and the table for indirect branches.
  * The cache is one range below 2 GiB (D2). At its start lie the tables for indirect branches,
- * ordinary private memory; the rest is a memfd mapped twice: an executable, read-only view there, and
+ * ordinary private memory; the rest is a memfd (or, where that can't be, shared memory) mapped twice: an executable, read-only view there, and
  * a writable view anywhere. An offset into the cache (CacheOff) names a byte in both views. */
 #ifndef MT_CACHE_H
 #define MT_CACHE_H
@@ -115,7 +115,7 @@ void cache_thread_exit(void);
 
 /* fork: the mappings are shared, so the child needs a copy of its own, made before the parent goes on
  * and changes it. World stopped. A child that shares the descriptors must not depend on one: then,
- * and when there is none left, the copy is two views that the parent has mapped. `before` and `child`
+ * and when there is none left or RLIMIT_FSIZE is less, the copy is two views that the parent has mapped. `before` and `child`
  * return 0 or -errno; `child` puts the copy in place of the parent's cache. */
 typedef struct CacheCopy {
     int fd; /* or -1 and the two views */
