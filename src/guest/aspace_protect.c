@@ -137,7 +137,10 @@ i64 aspace_mprotect(GuestAddr addr, u64 len, int prot, int pkey)
     aspace_sync_growth(addr, end);
     i64 r = 0;
     if (grows != 0) {
-        const MapNode *n = map_first(addr);
+        MapNode *n = map_first(addr);
+        if ((n->flags & MAP_GROWSDOWN) != 0) { /* it is meant to its start, which may have moved */
+            aspace_sync_growth(n->start - 1, n->start);
+        }
         if (!node_is_guest(n) || n->start >= end) {
             r = -ENOMEM;
         } else if (grows == PROT_GROWSUP || (n->flags & MAP_GROWSDOWN) == 0) {

@@ -33,12 +33,14 @@ bool instr_is_side_exit(const Insn *in)
 }
 
 /* One-byte opcodes without memory operands that trap: div, idiv, int3, int n, hlt, int1, port I/O,
- * cli, sti. */
+ * cli, sti, fwait, and xabort where there are no transactions. */
 static bool traps_one_byte(const Insn *in, u8 op)
 {
     switch (op) {
     case 0xf6:
     case 0xf7: return (in->bytes[in->modrm_off] >> 3 & 7) >= 6;
+    case 0xc6: return in->bytes[in->modrm_off] == 0xf8;
+    case 0x9b:
     case 0xcc:
     case 0xcd:
     case 0xf1:

@@ -70,6 +70,9 @@ i64 sys_call(Thread *t, u32 nr, const u64 a[6]);
 /* Host system call without that (never blocks long, or not on behalf of the guest): -errno. */
 i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 
+/* The process, or with *is_thread (may be NULL) set the thread, that a pidfd stands for; 0: none. */
+pid_t sys_pidfd_pid(const Thread *t, int fd, bool *is_thread);
+
 /* The above for a call made on the guest's behalf, with what belongs to it: done again when only
  * the runtime's own kick interrupted it, and once more when the translator's write protection of code
  * pages made it fail with -EFAULT. Result as of sys_window(). */

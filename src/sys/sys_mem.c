@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -24,9 +25,6 @@
 #ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT 1
 #endif
-
-#define PIDFD_SELF_THREAD_VALUE (-10000)
-#define PIDFD_SELF_PROCESS_VALUE (-10001)
 
 static bool is_page_aligned(u64 x)
 {
@@ -236,26 +234,6 @@ i64 sys_mseal(Thread *t, const u64 a[6])
 
 /* ---- process_madvise ---- */
 
-/* Does the descriptor stand for the calling process? */
-static bool is_own_pidfd(const Thread *t, int fd)
-{
-    if (fd == PIDFD_SELF_THREAD_VALUE || fd == PIDFD_SELF_PROCESS_VALUE) {
-        return true;
-    }
-    char path[64], text[1024];
-    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-    i64 info = sys_raw(SYS_open, (u64)path, 02000000 /* O_RDONLY | O_CLOEXEC */, 0, 0, 0, 0);
-    if (info < 0) {
-        return false;
-    }
-    i64 n = sys_raw(SYS_read, (u64)info, (u64)text, sizeof(text) - 1, 0, 0, 0);
-    sys_raw(SYS_close, (u64)info, 0, 0, 0, 0, 0);
-    text[n > 0 ? n : 0] = '\0';
-    const char *line = strstr(text, "\nPid:");
-    int pid;
-    return line && sscanf(line, "\nPid: %d", &pid) == 1 && pid == t->tgid;
-}
-
 static bool changes_contents(int advice)
 {
     return advice != MADV_COLD && advice != MADV_PAGEOUT && advice != MADV_WILLNEED &&
@@ -270,7 +248,7 @@ i64 sys_process_madvise(Thread *t, const u64 a[6])
         return -EBADF;
     }
     /* What drops contents is allowed on the own process only; the translator must see it. */
-    if (!changes_contents(advice) || !is_own_pidfd(t, (int)a[0])) {
+    if (!changes_contents(advice) || sys_pidfd_pid(t, (int)a[0], NULL) != t->tgid) {
         return sys_pass(t, SYS_process_madvise, a);
     }
     if (a[4] || count > 1024 /* UIO_MAXIOV */) {
@@ -289,4 +267,13 @@ i64 sys_process_madvise(Thread *t, const u64 a[6])
         done += (i64)v.iov_len;
     }
     return done;
+}
+
+i64 sys_personality(Thread *t, const u64 a[6])
+{
+    i64 r = sys_pass(t, SYS_personality, a);
+    if (r >= 0 && (u32)a[0] != ~0u) {
+        aspace_set_read_implies_exec((a[0] & READ_IMPLIES_EXEC) != 0);
+    }
+    return r;
 }

@@ -380,6 +380,24 @@ i64 sys_rt_tgsigqueueinfo(Thread *t, const u64 a[6])
     return sent(t, r, (Target){.sig = (int)a[2], .thread = (pid_t)a[1]});
 }
 
+i64 sys_pidfd_send_signal(Thread *t, const u64 a[6])
+{
+    enum { THREAD_ONLY = 1, WHOLE_PROCESS = 2 };
+    if (fd_is_hidden((int)a[0])) {
+        return -EBADF;
+    }
+    i64 r = sys_pass(t, SYS_pidfd_send_signal, a);
+    if (r != 0 || (int)a[1] < 1 || sig_default_of((int)a[1]) != SIG_DEFAULT_TERM) {
+        return r;
+    }
+    bool of_thread;
+    pid_t pid = sys_pidfd_pid(t, (int)a[0], &of_thread);
+    of_thread = (of_thread && !(a[3] & WHOLE_PROCESS)) || (a[3] & THREAD_ONLY);
+    return sent(t, r,
+                of_thread ? (Target){.sig = (int)a[1], .thread = pid}
+                          : (Target){.sig = (int)a[1], .process = pid});
+}
+
 i64 sys_timer_create(Thread *t, const u64 a[6])
 {
     return sys_pass(t, SYS_timer_create, a);

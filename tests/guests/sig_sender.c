@@ -4,6 +4,7 @@
  * guest: */
 #include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +56,9 @@ static void child(int way, void *(*other)(void *))
     case 2: kill(-getpid(), SIGTERM); break;
     case 3: sigqueue(getpid(), SIGTERM, value); break;
     case 4: pthread_kill(th, SIGTERM); break;
+    case 5:
+        syscall(SYS_pidfd_send_signal, syscall(SYS_pidfd_open, getpid(), 0), SIGTERM, NULL, 0);
+        break;
     }
     execv("/bin/true", argv);
     _exit(9);
@@ -65,7 +69,7 @@ int main(void)
     void *(*const others[])(void *) = {sleeps, spins, calls};
 
     for (int i = 0; i < 3; i++) {
-        for (int way = 0; way < 5; way++) {
+        for (int way = 0; way < 6; way++) {
             int status;
             pid_t pid = fork();
 
