@@ -19,13 +19,14 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static MtMutex lock = MT_MUTEX_INIT(RANK_GUEST_MAP);
 static AspaceChangeHook change_hook;
 AspaceEventHook aspace_event_hook;
-static _Atomic bool read_implies_exec;
+static _Atomic bool personality_used;
 u64 aspace_task_size = 0x7ffffffff000;
 
 /* --- host calls --- */
@@ -70,15 +71,17 @@ void aspace_init(AspaceChangeHook hook)
     aspace_unlock();
 }
 
-void aspace_set_read_implies_exec(bool on)
+void aspace_personality_used(void)
 {
-    atomic_store_explicit(&read_implies_exec, on, memory_order_relaxed); /* a setting, no order */
+    /* Relaxed: a thread that has the personality has set it itself, or was made later. */
+    atomic_store_explicit(&personality_used, true, memory_order_relaxed);
 }
 
 int aspace_effective_prot(int prot)
 {
     prot &= PROT_READ | PROT_WRITE | PROT_EXEC;
-    if ((prot & PROT_READ) != 0 && atomic_load_explicit(&read_implies_exec, memory_order_relaxed)) {
+    if ((prot & PROT_READ) != 0 && atomic_load_explicit(&personality_used, memory_order_relaxed) &&
+        (personality(0xffffffff) & READ_IMPLIES_EXEC) != 0) {
         prot |= PROT_EXEC;
     }
     return prot;

@@ -79,8 +79,9 @@ int aspace_host_protect_locked(GuestAddr page, u64 len, bool write_allowed);
 /* Is any part of [addr, addr+len) the runtime's own (not guest memory, but mapped)? */
 bool aspace_is_runtime(GuestAddr addr, u64 len);
 
-/* The guest has set (cleared) READ_IMPLIES_EXEC with personality(2). */
-void aspace_set_read_implies_exec(bool on);
+/* A thread of the guest's is setting READ_IMPLIES_EXEC by personality(2): from here on the kernel is asked
+ * at each mapping whether the calling thread has it. */
+void aspace_personality_used(void);
 
 /* fork: the child calls this to make the lock usable again; the parent held it across fork. */
 void aspace_after_fork_child(void);

@@ -117,8 +117,8 @@ static i64 host_shmat(int shmid, GuestAddr addr, int flags)
 static void shm_enter(GuestAddr at, u64 len, int flags, MapObject *object)
 {
     MapNode n = {.start = at, .end = at + len, .flags = MAP_SHARED, .kind = MAP_GUEST};
-    n.prot = PROT_READ | ((flags & SHM_RDONLY) != 0 ? 0 : PROT_WRITE) |
-             ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0);
+    n.prot = aspace_effective_prot(PROT_READ | ((flags & SHM_RDONLY) != 0 ? 0 : PROT_WRITE) |
+                                   ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0));
     n.object = object;
     object->shm_at = at;
     aspace_enter(&n);

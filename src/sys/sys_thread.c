@@ -2,12 +2,14 @@
  * sys_thread.c -- system calls about the calling thread itself: its segment bases, its end, prctl.
  * Role:       what the kernel would keep for a thread and the runtime keeps instead. */
 #include "base/safe.h"
+#include "guest/aspace.h"
 #include "guest/cpu.h"
 #include "guest/elf.h"
 #include "sys/sys.h"
 
 #include <asm/prctl.h>
 #include <errno.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -42,6 +44,16 @@ i64 sys_arch_prctl(Thread *t, const u64 a[6])
         return -EOPNOTSUPP; /* translated calls and returns do not match the shadow stack */
     default: return sys_pass(t, SYS_arch_prctl, a);
     }
+}
+
+i64 sys_personality(Thread *t, const u64 a[6])
+{
+    const u32 persona = (u32)a[0];
+    i64 old = sys_pass(t, SYS_personality, a);
+    if (old >= 0 && persona != 0xffffffff && (persona & READ_IMPLIES_EXEC)) {
+        aspace_personality_used();
+    }
+    return old;
 }
 
 i64 sys_modify_ldt(Thread *t, const u64 a[6])
