@@ -95,9 +95,4 @@ static inline void mt_fence_full(void)
     __asm__ volatile("lock; orl $0, (%%rsp)" ::: "memory", "cc");
 }
 
-static inline void mt_cpu_relax(void)
-{
-    __asm__ volatile("pause" ::: "memory");
-}
-
 #endif

@@ -16,4 +16,13 @@ bool hostcpu_is_amd(void);
 /* The display family of cpuid(1). */
 u32 hostcpu_family(void);
 
+/* The state components that the kernel has enabled (XCR0); OSXSAVE only. */
+static inline u64 hostcpu_xcr0(void)
+{
+    u32 lo, hi;
+
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (u64)hi << 32 | lo;
+}
+
 #endif

@@ -87,16 +87,6 @@ static inline void mt_mutex_lock_unordered(MtMutex *x)
     lockorder_push(x->rank);
 }
 
-static inline bool mt_mutex_trylock(MtMutex *x)
-{
-    bool ok = pthread_mutex_trylock(&x->m) == 0; /* can't deadlock: no order to check */
-
-    if (ok) {
-        lockorder_push(x->rank);
-    }
-    return ok;
-}
-
 static inline void mt_mutex_unlock(MtMutex *x)
 {
     lockorder_pop(x->rank);

@@ -40,7 +40,7 @@ static struct {
 int (*log_fd_mover)(int fd);
 
 u8 mt_debug_level[LOG_NCHANNELS];
-const char *const mt_debug_names[LOG_NCHANNELS] = {
+static const char *const channel_names[LOG_NCHANNELS] = {
     [LOG_GUEST] = "guest",   [LOG_ASPACE] = "aspace", [LOG_ELF] = "elf",
     [LOG_JIT] = "jit",       [LOG_CHAIN] = "chain",   [LOG_SMC] = "smc",
     [LOG_SCHED] = "sched",   [LOG_THREAD] = "thread", [LOG_SYSCALL] = "syscall",
@@ -188,7 +188,7 @@ void mt_vmsg(const char *fmt, ...)
 
 void log_debug(enum LogChannel c, const char *fmt, ...)
 {
-    WITH_PREFIX("--%d-- %s[%ld]: ", prefix_pid(), mt_debug_names[c], syscall(SYS_gettid));
+    WITH_PREFIX("--%d-- %s[%ld]: ", prefix_pid(), channel_names[c], syscall(SYS_gettid));
 }
 
 void mt_die(int code, const char *fmt, ...)
@@ -446,7 +446,7 @@ static bool parse_channel(const char *s, size_t n, u8 levels[LOG_NCHANNELS])
     bool all = name == 3 && memcmp(s, "all", 3) == 0;
     bool found = all;
     for (int i = 0; i < LOG_NCHANNELS; i++) {
-        if (all || (strlen(mt_debug_names[i]) == name && memcmp(s, mt_debug_names[i], name) == 0)) {
+        if (all || (strlen(channel_names[i]) == name && memcmp(s, channel_names[i], name) == 0)) {
             levels[i] = level;
             found = true;
         }

@@ -38,7 +38,6 @@ enum LogChannel {
     LOG_NCHANNELS
 };
 extern u8 mt_debug_level[LOG_NCHANNELS];
-extern const char *const mt_debug_names[LOG_NCHANNELS];
 void log_debug(enum LogChannel c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define MT_DEBUG(c, level, ...)                          \
     do {                                                 \

@@ -192,7 +192,7 @@ static bool str_is_valid(const OptRow *row, const char *value)
 
 /* ---- options ---- */
 
-void options_set_defaults(Options *o)
+static void set_defaults(Options *o)
 {
     memset(o, 0, sizeof(*o));
     o->verbosity = 1;
@@ -471,7 +471,7 @@ int options_parse_sources(Options *o, OptSource *sources, int nsources, int argc
 {
     int counts[MT_OPT_MAX_SOURCES];
     *err = error_line;
-    options_set_defaults(o);
+    set_defaults(o);
     o->argc_own = count_own(argc, argv);
     MT_ASSERT(nsources <= MT_OPT_MAX_SOURCES);
     for (int i = 0; i < nsources; i++) {

@@ -20,8 +20,6 @@ typedef struct OptRow {
 extern const OptRow mt_opt_rows[];
 extern const int mt_opt_nrows;
 
-void options_set_defaults(Options *o);
-
 /* Word number `index` of "a|b|c" and its length, or NULL. */
 const char *options_enum_word(const char *list, int index, size_t *len);
 

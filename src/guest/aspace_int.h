@@ -64,9 +64,8 @@ typedef enum Region {
     REGION_LOW /* the image window and nowhere else */
 } Region;
 
-/* The region's parts that are kept free for the brk heap and the main stack. */
-u64 place_brk_limit(void);    /* first address behind the heap's room */
-u64 place_stack_bottom(void); /* lowest address that the main stack may reach */
+/* The first address behind the room that is kept free for the brk heap. */
+u64 place_brk_limit(void);
 
 /* A free aligned range, first in `region`, then wherever there is room. 0: none. */
 GuestAddr place_find(u64 len, u64 align, Region region);

@@ -33,7 +33,8 @@ u64 place_brk_limit(void)
     return mt_layout.brk_base < mt_layout.image_hi ? mt_layout.image_hi : heap_room_end();
 }
 
-u64 place_stack_bottom(void)
+/* The anon region from here on is kept for the main stack. */
+static u64 stack_room_start(void)
 {
     u64 room = anon_size() / 8;
     return mt_layout.stack_top - (room < STACK_ROOM ? MT_PAGE_DOWN(room) : STACK_ROOM);
@@ -49,7 +50,7 @@ GuestAddr place_find(u64 len, u64 align, Region region)
     } areas[] = {
         {NONPIE_HI, mt_layout.image_hi, IMAGE | LOW},
         {mt_layout.huge_lo, huge ? mt_layout.huge_hi : 0, IMAGE | ANON},
-        {heap_room_end(), place_stack_bottom(), IMAGE | ANON},
+        {heap_room_end(), stack_room_start(), IMAGE | ANON},
         {mt_layout.huge_lo, mt_layout.huge_hi, IMAGE | ANON},
         {mt_layout.anon_lo, heap_room_end(), IMAGE | ANON},
         {NONPIE_HI, mt_layout.image_hi, ANON},

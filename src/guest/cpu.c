@@ -37,6 +37,7 @@
 
 #define FCW_INIT 0x037f
 #define MXCSR_INIT 0x1f80u
+#define MXCSR_MASK_DEFAULT 0xffbfu /* SDM: what a mask of 0 means */
 #define FXSAVE_FIP 8
 
 #define ARCH_SET_GS_CODE 0x1001
@@ -52,14 +53,7 @@ XsaveInfo mt_xsave = {.size = FXSAVE_BYTES + XSAVE_HEADER_BYTES, .mask = 0};
 bool mt_tool_gs;
 static bool have_fsgsbase;
 bool mt_x87_seen, mt_x87_hidden;
-static u32 mxcsr_mask = 0xffbf;
-
-static u64 read_xcr0(void)
-{
-    u32 lo, hi;
-    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-    return (u64)hi << 32 | lo;
-}
+static u32 mxcsr_mask = MXCSR_MASK_DEFAULT;
 
 /* Components that may be used now; without the call (before 5.16) there is nothing to ask for. */
 static u64 permitted_components(void)
@@ -98,7 +92,12 @@ static u32 read_mxcsr_mask(void)
     memset(area, 0, sizeof(area));
     __asm__ volatile("fxsave64 %0" : "=m"(area));
     memcpy(&mask, area + FXSAVE_MXCSR_MASK, sizeof(mask));
-    return mask != 0 ? mask : 0xffbf; /* SDM: 0 means the default mask */
+    return mask != 0 ? mask : MXCSR_MASK_DEFAULT;
+}
+
+u32 cpu_mxcsr_mask(void)
+{
+    return mxcsr_mask;
 }
 
 static bool hides_x87_address(void)
@@ -114,7 +113,7 @@ static bool hides_x87_address(void)
 void cpu_init(void)
 {
     if (CPU_FEATURE_PRESENT(OSXSAVE)) {
-        u64 xcr0 = read_xcr0();
+        u64 xcr0 = hostcpu_xcr0();
 
         mt_xsave.mask = xcr0 & ~XFEATURE_PKRU & permitted_components();
         mt_xsave.size = standard_size(mt_xsave.mask, xcr0);

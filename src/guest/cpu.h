@@ -124,6 +124,9 @@ extern XsaveInfo mt_xsave;
 /* Fills mt_xsave by CPUID; call once, first. */
 void cpu_init(void);
 
+/* The bits that MXCSR may have (as FXSAVE's MXCSR_MASK). */
+u32 cpu_mxcsr_mask(void);
+
 /* Gives the calling thread an xsave area holding the initial state. 0 or -ENOMEM. */
 int cpu_thread_init(void);
 void cpu_thread_fini(void);

@@ -686,13 +686,13 @@ static u32 grow_mask(u32 mask, u32 copy_at, u32 want, u32 size)
 /* Where returns have a table of their own, few blocks have an indirect entry. */
 void cache_size_tables_world(u32 blocks)
 {
-    const bool own = mt_cache.return_stack;
+    const bool apart = mt_cache.return_stack;
 
     /* A thread in the fast domain may use the old one once more: what it finds is checked. */
     mt_store_relaxed(&mt_cache.ibt_mask, grow_mask(mt_cache.ibt_mask, mt_cache.ibt_mask_at,
-                                                   own ? 2 * blocks : 8 * blocks, MT_IBT_SIZE));
+                                                   apart ? 2 * blocks : 8 * blocks, MT_IBT_SIZE));
     mt_cache.ret_mask = grow_mask(mt_cache.ret_mask, mt_cache.ret_mask_at, 8 * blocks,
-                                  own ? MT_RET_SIZE : 1);
+                                  apart ? MT_RET_SIZE : 1);
     ibt_clear();
     ret_clear();
 }

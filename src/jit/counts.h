@@ -57,7 +57,6 @@ typedef struct RepRec {
 } __attribute__((packed)) RepRec;
 
 #define MT_SIDE_NOCODE 0x80u
-#define MT_SIDE_MAX 4096
 
 /* The code of a block with this side table is left at `off`, where instructions 0..next-1 have been
  * executed and no more will be: corrects this thread's counts. Signal-safe. */

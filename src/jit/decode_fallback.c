@@ -9,7 +9,7 @@
  *        VEX/EVEX 7                   ModRM, imm32 (user-level MSR access)
  *        EVEX 4                       ModRM, and the immediate of the one-byte opcode
  *        XOP 8, 9, 10                 ModRM, and imm8, none, imm32 */
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 typedef enum Space { SPACE_LEGACY, SPACE_VEX, SPACE_EVEX, SPACE_XOP } Space;
 

@@ -5,7 +5,7 @@
  * Rules:   flags_written holds what is certainly overwritten, so that its complement stays live.
  *          gprs_written includes what may be written; that which may also not be, or only in part,
  *          is in gprs_read too. */
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 #include <string.h>
 

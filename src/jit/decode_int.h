@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * decode_impl.h -- what the decoder's files share; nobody else includes it.
+ * decode_int.h -- what the decoder's files share; nobody else includes it.
  * Files:  decode.c          entry, the table of shapes (fast path)
  *         decode_full.c     Zydis's operands -> Insn (slow path, and teacher of the fast one)
  *         decode_fallback.c lengths of instructions that Zydis doesn't know
@@ -7,8 +7,8 @@
  *         decode_text.c     disassembly
  *         decode_verify.c   cross-check with capstone
  *         decode_fixups.def what Zydis has wrong */
-#ifndef MT_DECODE_IMPL_H
-#define MT_DECODE_IMPL_H
+#ifndef MT_DECODE_INT_H
+#define MT_DECODE_INT_H
 
 #include "guest/cpu.h"
 #include "jit/insn.h"

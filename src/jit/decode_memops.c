@@ -3,7 +3,7 @@
  * Role:  Zydis's memory operands with the addresses, sizes and masks that the hardware uses. All
  *        addresses are in terms of the registers before the instruction.
  * Order: loads first, then stores; one that is both counts as a load. */
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #ifndef MT_DECODE_SHAPE_H
 #define MT_DECODE_SHAPE_H
 
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 /* word 0; word 1 is the GPRs read (bits 0..15) and written (16..31) whatever the encoding names. */
 #define SHAPE_KNOWN 1ull

@@ -5,7 +5,7 @@
  * Locking: capstone's handle is written by every decode, and some of its tables on first use, so one
  *          lock is held around it.
  * Signals: not from host signal handlers (lock, 3 KB of stack). */
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 #include "base/lockorder.h"
 #include "jit/decode_capstone.h"

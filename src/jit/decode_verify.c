@@ -5,7 +5,7 @@
  *       tables of accesses, registers and flags are wrong too often to be looked at.
  *       The fast path of decode.c is compared with the slow one on the way. */
 #include "jit/decode_capstone.h"
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,9 +8,6 @@
 #include "jit/cpu_offsets.h"
 #include "jit/entry.h"
 
-#define CPU(off) %fs:mt_cpu@tpoff+(off)
-#define GPR(n) CPU(CPU_GPR + 8*(n))
-
     .text
     .globl cache_enter, cache_entering_begin, cache_entering_end, cache_enter_abort
     .type cache_enter, @function
@@ -81,20 +78,8 @@ save_and_leave:
     mov CPU(CPU_HOST_RSP), %rsp
     pushfq
     mov %rcx, GPR(1)
-    mov %rdx, GPR(2)
     pop %rcx
-    mov %rbx, GPR(3)
-    mov %rbp, GPR(5)
-    mov %rsi, GPR(6)
-    mov %rdi, GPR(7)
-    mov %r8, GPR(8)
-    mov %r9, GPR(9)
-    mov %r10, GPR(10)
-    mov %r11, GPR(11)
-    mov %r12, GPR(12)
-    mov %r13, GPR(13)
-    mov %r14, GPR(14)
-    mov %r15, GPR(15)
+    SAVE_MOST_GPRS
     mov %rcx, CPU(CPU_RFLAGS)
     test $0x44500, %ecx     /* AC, NT, DF, TF must not reach C code */
     jz leave

@@ -4,6 +4,7 @@
  * Sources: Intel SDM vol. 1, chapter 13 (XSAVE area; a component whose bit in XSTATE_BV is clear is in
  *          its initial state: zeros); vol. 2, BT, VGATHER*, VCOMPRESS*. */
 #include "guest/cpu.h"
+#include "base/hostcpu.h"
 #include "mtvg/tool.h"
 
 #include <cpuid.h>
@@ -159,10 +160,9 @@ static int resolve_lanes(const MtvgCall *c, const MtvgMem *m, u64 mask, MtvgAcce
 static u32 xsave_size(const MtvgCall *c)
 {
     u64 want = ((u64)(u32)c->gpr[MT_RDX] << 32 | (u32)c->gpr[MT_RAX]);
-    u32 size = XSAVE_HEADER + 64, lo, hi;
+    u32 size = XSAVE_HEADER + 64;
 
-    __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-    want &= (u64)hi << 32 | lo;
+    want &= hostcpu_xcr0();
     for (u32 i = 2; i < 63; i++) {
         u32 bytes, at, ecx, edx;
 

@@ -7,9 +7,6 @@
  * Signals: the runtime's code, as any C function: mt_cpu is complete before the window. */
 #include "jit/cpu_offsets.h"
 
-#define CPU(off) %fs:mt_cpu@tpoff+(off)
-#define GPR(n) CPU(CPU_GPR + 8*(n))
-
     .macro SAVE_ALL
     mov %rsp, GPR(4)
     mov CPU(CPU_HOST_RSP), %rsp
@@ -17,19 +14,7 @@
     mov %rax, GPR(0)
     mov %rcx, GPR(1)
     pop %rcx
-    mov %rdx, GPR(2)
-    mov %rbx, GPR(3)
-    mov %rbp, GPR(5)
-    mov %rsi, GPR(6)
-    mov %rdi, GPR(7)
-    mov %r8, GPR(8)
-    mov %r9, GPR(9)
-    mov %r10, GPR(10)
-    mov %r11, GPR(11)
-    mov %r12, GPR(12)
-    mov %r13, GPR(13)
-    mov %r14, GPR(14)
-    mov %r15, GPR(15)
+    SAVE_MOST_GPRS
     mov %rcx, CPU(CPU_RFLAGS)
     push $2                 /* AC, NT, DF, TF must not reach C code; aligns the stack as well */
     popfq

@@ -42,11 +42,6 @@ static inline void rcu_read_end(Thread *t)
     }
 }
 
-/* Reads and publishes a pointer to an object that RCU protects. REL pairs with ACQ: who sees the
- * pointer sees the object as it was when published. */
-#define rcu_load(p) mt_load_acquire(p)
-#define rcu_publish(p, v) mt_store_release((p), (v))
-
 /* A table of liburcu (cds_lfht_*) with a fixed number of buckets, a power of two; NULL: no memory.
  * It must never be resized: that starts threads (and is all that a flavour is used for). Lookups need
  * a read section as above; nodes are freed a grace period after cds_lfht_del(). */

@@ -15,7 +15,7 @@
  *             SETTLE_BLIND_NS; runs are then not surely the same. */
 #include "sched/settle.h"
 
-#include "sched/world_priv.h"
+#include "sched/world_int.h"
 
 #include <errno.h>
 #include <fcntl.h>

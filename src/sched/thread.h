@@ -83,7 +83,7 @@ typedef struct Thread {
     /* changed under the thread list's lock; `next` atomic, for scans */
     struct Thread *next, *prev;
 
-    /* World lock, RCU (world_inl.h, world_priv.h). Atomic, written by the thread itself only; a
+    /* World lock, RCU (world_inl.h, world_int.h). Atomic, written by the thread itself only; a
      * cache line of their own, which others read only while they stop the world or synchronise. */
     _Alignas(64) u32 world_state; /* WORLD_* (world_inl.h), and one stay more at each leave */
     u32 rcu_state;                /* odd: in an RCU section outside the world lock */

@@ -7,7 +7,7 @@
  *                 So a stop does not wait for who starts or ends, and perhaps has no processor.
  * Locking:    world_threads_lock guards changes of the links; innermost but for the queue lock. They are
  *             atomic, for scans. */
-#include "sched/world_priv.h"
+#include "sched/world_int.h"
 
 #include <stdlib.h>
 #include <sys/syscall.h>

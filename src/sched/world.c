@@ -27,7 +27,7 @@
 #include "sched/world.h"
 
 #include "base/stats.h"
-#include "sched/world_priv.h"
+#include "sched/world_int.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * world_priv.h -- what world.c, world_seq.c and threadlist.c share. Nobody else includes it. */
-#ifndef MT_WORLD_PRIV_H
-#define MT_WORLD_PRIV_H
+ * world_int.h -- what world.c, world_seq.c and threadlist.c share. Nobody else includes it. */
+#ifndef MT_WORLD_INT_H
+#define MT_WORLD_INT_H
 
 #include "base/lockorder.h"
 #include "sched/world.h"

@@ -16,7 +16,7 @@
  * Signals:    nothing here may be called from a host signal handler. */
 #include "base/options.h"
 #include "base/stats.h"
-#include "sched/world_priv.h"
+#include "sched/world_int.h"
 #include "sched/settle.h"
 
 #include <sched.h>

@@ -158,15 +158,3 @@ int fd_hide(int fd)
     close(fd);
     return hidden;
 }
-
-void fd_unhide_close(int fd)
-{
-    if (!fd_is_hidden(fd)) {
-        close(fd);
-        return;
-    }
-    /* H1: the number stays open. If even that fails it stays as it is, and in use. */
-    if (dup_to_hidden(mt_fd_hidden_lo + PLACEHOLDER, fd) >= 0) {
-        give_slot(fd - mt_fd_hidden_lo);
-    }
-}

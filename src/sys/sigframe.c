@@ -15,6 +15,7 @@
 #include "sys/sigframe.h"
 
 #include "base/atomics.h"
+#include "base/hostcpu.h"
 #include "base/safe.h"
 #include "guest/cpu.h"
 
@@ -50,7 +51,6 @@
 
 #define FCW_INIT 0x37f
 #define MXCSR_INIT 0x1f80u
-#define MXCSR_MASK_DEFAULT 0xffbfu
 #define PKRU_INIT 0x55555554u /* Linux: all keys but 0 are closed */
 
 #define EFLAGS_TF 0x100ull
@@ -85,13 +85,6 @@ static u64 frame_features;
 static u32 frame_size;
 static u32 mxcsr_valid_bits;
 
-static u64 read_xcr0(void)
-{
-    u32 lo, hi;
-    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-    return (u64)hi << 32 | lo;
-}
-
 static u32 read_pkru(void)
 {
     u32 value, edx;
@@ -104,16 +97,6 @@ static void write_pkru(u32 value)
     __asm__ volatile(".byte 0x0f, 0x01, 0xef" : : "a"(value), "c"(0), "d"(0) : "memory");
 }
 
-static u32 probe_mxcsr_mask(void)
-{
-    _Alignas(16) u8 area[LEGACY_SIZE];
-    u32 mask;
-    memset(area, 0, sizeof(area));
-    __asm__ volatile("fxsave64 %0" : "=m"(area));
-    memcpy(&mask, area + MXCSR_MASK_OFF, sizeof(mask));
-    return mask ? mask : MXCSR_MASK_DEFAULT;
-}
-
 static void probe(void)
 {
     if (mt_load_acquire(&frame_size)) { /* pairs with the store below */
@@ -121,10 +104,10 @@ static void probe(void)
     }
     u32 size = LEGACY_SIZE;
     u64 features = XF_X87 | XF_SSE;
-    mxcsr_valid_bits = probe_mxcsr_mask();
+    mxcsr_valid_bits = cpu_mxcsr_mask();
     if (mt_xsave.mask) {
         /* AMX tile data come into the kernel's frames only once a program has asked for them. */
-        features = (read_xcr0() & ~XF_TILE_DATA) | mt_xsave.mask;
+        features = (hostcpu_xcr0() & ~XF_TILE_DATA) | mt_xsave.mask;
         size = EXTENDED_OFF;
         for (u32 i = 2; i <= XF_LAST; i++) {
             u32 a, b, c, d;
@@ -145,22 +128,17 @@ u32 sigframe_xstate_size(void)
     return frame_size;
 }
 
-u64 sigframe_xfeatures(void)
-{
-    probe();
-    return frame_features;
-}
-
 /* ---- alternate stack ---- */
 
-bool sigframe_in_stack(const GuestAltStack *alt, u64 sp)
+/* Kernel: __on_sig_stack. */
+static bool in_stack(const GuestAltStack *alt, u64 sp)
 {
     return sp > alt->sp && sp - alt->sp <= alt->size;
 }
 
 bool sigframe_on_altstack(const GuestAltStack *alt, u64 sp)
 {
-    return !(alt->flags & SS_AUTODISARM_FLAG) && sigframe_in_stack(alt, sp);
+    return !(alt->flags & SS_AUTODISARM_FLAG) && in_stack(alt, sp);
 }
 
 u32 sigframe_altstack_state(const GuestAltStack *alt, u64 sp)
@@ -331,7 +309,7 @@ static u64 place_frame(const CpuState *cpu, const GuestAltStack *alt, u64 flags,
     }
     *fp = (sp - frame_size - (mt_xsave.mask ? XSTATE_MAGIC2_SIZE : 0)) & ~63ull;
     u64 frame = ((*fp - sizeof(SigFrame)) & ~15ull) - 8;
-    return bounded && !sigframe_in_stack(alt, frame) ? 0 : frame;
+    return bounded && !in_stack(alt, frame) ? 0 : frame;
 }
 
 int sigframe_push(CpuState *cpu, const GuestAltStack *alt, const SigFrameArgs *args, u64 *bad)

@@ -58,14 +58,12 @@ int sigframe_push(CpuState *cpu, const GuestAltStack *alt, const SigFrameArgs *a
  * failure what the kernel would have restored by then has been: *mask_valid says whether *mask is. */
 int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *alt_out);
 
-/* Is sp on *alt (kernel: __on_sig_stack / on_sig_stack)? */
-bool sigframe_in_stack(const GuestAltStack *alt, u64 sp);
+/* Is sp on *alt (kernel: on_sig_stack)? Never if that is disarmed while it is used. */
 bool sigframe_on_altstack(const GuestAltStack *alt, u64 sp);
 /* SS_DISABLE, SS_ONSTACK or 0. */
 u32 sigframe_altstack_state(const GuestAltStack *alt, u64 sp);
 
-/* Size of the XSAVE area in a frame, without MAGIC2; and which components it has. */
+/* Bytes of the XSAVE area in a frame, without MAGIC2. */
 u32 sigframe_xstate_size(void);
-u64 sigframe_xfeatures(void);
 
 #endif

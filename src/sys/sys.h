@@ -105,7 +105,6 @@ bool fd_is_hidden(int fd);
 /* Moves a descriptor into the hidden range (close-on-exec); closes the old one. New fd or -errno.
  * The first call chooses the range. */
 int fd_hide(int fd);
-void fd_unhide_close(int fd);
 /* Lowest hidden number; the guest's RLIMIT_NOFILE as it sees it does not change. */
 extern int mt_fd_hidden_lo;
 

@@ -2,7 +2,7 @@
  * fuzz_decode.c -- the decoder takes any bytes: lengths stay in bounds, the table of shapes agrees
  * with the slow path, and nothing crashes on the way to text and memory accesses. */
 /* layers: mt_base mt_jit */
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 #include <stdlib.h>
 

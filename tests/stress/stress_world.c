@@ -77,7 +77,8 @@ static void leave(Sim *s)
 
 static void check_inside(Sim *s)
 {
-    Object *o = broken("publish") ? mt_load_relaxed(&shared_object) : rcu_load(&shared_object);
+    Object *o = broken("publish") ? mt_load_relaxed(&shared_object)
+                                  : mt_load_acquire(&shared_object);
 
     CHECK(still.a == still.b);
     CHECK(o->magic == MAGIC);
@@ -169,9 +170,9 @@ static void do_rcu(Sim *s)
     if (sim_random(s) % 4 != 0) {
         rcu_read_begin(&s->t);
         rcu_read_begin(&s->t);
-        CHECK(rcu_load(&shared_object)->magic == MAGIC);
+        CHECK(mt_load_acquire(&shared_object)->magic == MAGIC);
         rcu_read_end(&s->t);
-        CHECK(rcu_load(&shared_object)->magic == MAGIC);
+        CHECK(mt_load_acquire(&shared_object)->magic == MAGIC);
         rcu_read_end(&s->t);
         return;
     }
@@ -181,7 +182,7 @@ static void do_rcu(Sim *s)
     if (broken("publish")) {
         mt_store_relaxed(&shared_object, fresh);
     } else {
-        rcu_publish(&shared_object, fresh);
+        mt_store_release(&shared_object, fresh);
     }
     pthread_mutex_unlock(&object_lock);
     world_synchronize(&s->t);
@@ -422,7 +423,7 @@ static void run(void)
 
     sim_begin(self);
     world_attach(&self->t);
-    rcu_publish(&shared_object, new_object(0));
+    mt_store_release(&shared_object, new_object(0));
     for (u64 i = 0; i < opt.threads; i++) {
         sims[i] = sim_new((int)i + 1, opt.seed);
     }

@@ -2,7 +2,7 @@
  * test_decode.c -- the decoder: classes, prefixes, offsets, registers, flags, memory accesses; a walk
  * over real libraries against capstone; random bytes at the end of readable memory. */
 /* layers: mt_base mt_jit */
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 #include <elf.h>
 #include <fcntl.h>

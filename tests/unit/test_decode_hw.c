@@ -5,7 +5,7 @@
  * isn't reported read has no influence. H3: nor has a flag that isn't reported read. H4: a flag
  * reported written doesn't show its old value (those the manuals call undefined may). */
 /* layers: mt_base mt_jit */
-#include "jit/decode_impl.h"
+#include "jit/decode_int.h"
 
 #include <setjmp.h>
 #include <signal.h>

@@ -67,28 +67,19 @@ static void hides_above_soft_limit(void)
     }
 }
 
-static void uses_each_number_again(void)
+static void fills_the_range(void)
 {
-    int fds[MT_FD_HIDDEN_COUNT];
-    set_limit(256);
-    for (int round = 0; round < 3; round++) {
-        int n = 0;
-        for (;; n++) {
-            int low = take_one();
-            int fd = fd_hide(low);
-            if (fd < 0) {
-                REQUIRE(fd == -EMFILE && close(low) == 0);
-                break;
-            }
-            REQUIRE(n < MT_FD_HIDDEN_COUNT && fd_is_hidden(fd));
-            fds[n] = fd;
+    int n = 0;
+    for (;; n++) {
+        int low = take_one();
+        int fd = fd_hide(low);
+        if (fd < 0) {
+            REQUIRE(fd == -EMFILE && close(low) == 0);
+            break;
         }
-        REQUIRE(n == MT_FD_HIDDEN_COUNT - 1);
-        while (n--) {
-            fd_unhide_close(fds[n]);
-            REQUIRE(fcntl(fds[n], F_GETFD) == FD_CLOEXEC); /* H1 */
-        }
+        REQUIRE(n < MT_FD_HIDDEN_COUNT && fd_is_hidden(fd));
     }
+    REQUIRE(n == MT_FD_HIDDEN_COUNT - 1);
 }
 
 static void avoids_inherited_descriptors(void)
@@ -110,8 +101,6 @@ static void lives_with_a_tiny_limit(void)
     REQUIRE(setrlimit(RLIMIT_NOFILE, &lim) == 0);
     int low = take_one();
     REQUIRE(fd_hide(low) == low && fcntl(low, F_GETFD) == FD_CLOEXEC && !fd_is_hidden(low));
-    fd_unhide_close(low);
-    REQUIRE(fcntl(low, F_GETFD) == -1);
 }
 
 static void test_above(void **state)
@@ -119,9 +108,9 @@ static void test_above(void **state)
     in_child(hides_above_soft_limit);
 }
 
-static void test_again(void **state)
+static void test_fills(void **state)
 {
-    in_child(uses_each_number_again);
+    in_child(fills_the_range);
 }
 
 static void test_inherited(void **state)
@@ -138,7 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_above),
-        cmocka_unit_test(test_again),
+        cmocka_unit_test(test_fills),
         cmocka_unit_test(test_inherited),
         cmocka_unit_test(test_tiny),
     };

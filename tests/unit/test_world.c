@@ -205,7 +205,7 @@ static void *busy_inside(void *arg)
     world_enter(&s->t);
     mt_store_release(&progress, 1);
     while (mt_load_acquire(&quit) == 0) {
-        mt_cpu_relax();
+        __asm__ volatile("pause" ::: "memory");
     }
     sim_sleep_us(20000);
     mt_store_release(&progress, 2);
