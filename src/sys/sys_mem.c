@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -267,13 +266,4 @@ i64 sys_process_madvise(Thread *t, const u64 a[6])
         done += (i64)v.iov_len;
     }
     return done;
-}
-
-i64 sys_personality(Thread *t, const u64 a[6])
-{
-    i64 r = sys_pass(t, SYS_personality, a);
-    if (r >= 0 && (u32)a[0] != ~0u) {
-        aspace_set_read_implies_exec((a[0] & READ_IMPLIES_EXEC) != 0);
-    }
-    return r;
 }
