@@ -87,22 +87,49 @@ static i64 map_segment(const ElfFile *f, const Elf64_Phdr *p, u64 bias)
     return p->p_memsz > p->p_filesz ? map_bss(p, start, file_end, start + p->p_memsz) : 0;
 }
 
-/* Room for the whole image, so that segments can be mapped over it one by one. */
-static i64 reserve(const ElfFile *f)
+/* Of an image at fixed addresses each segment: what lies between may be anything, and larger than
+ * the address space has room for. */
+static i64 reserve_fixed(const ElfFile *f, GuestAddr *at)
 {
-    if (f->ehdr.e_type == ET_DYN) {
-        i64 r = aspace_reserve_image(f->hi - f->lo, f->align);
-        return r == -EEXIST ? -ENOMEM : r;
+    GuestAddr done = 0;
+    for (unsigned i = 0; i < f->ehdr.e_phnum; i++) {
+        const Elf64_Phdr *p = &f->phdrs[i];
+        if (p->p_type != PT_LOAD || p->p_memsz == 0) {
+            continue;
+        }
+        GuestAddr lo = MT_PAGE_DOWN(p->p_vaddr), hi = MT_PAGE_UP(p->p_vaddr + p->p_memsz);
+        *at = lo < done ? done : lo;
+        i64 r = hi <= *at
+                    ? 0
+                    : aspace_mmap(*at, hi - *at, PROT_NONE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+                                  -1, 0);
+        if (r < 0) {
+            return r;
+        }
+        done = hi;
     }
-    return aspace_mmap(f->lo, f->hi - f->lo, PROT_NONE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    return (i64)f->lo;
+}
+
+/* Room for the image, so that segments can be mapped over it one by one; the address, or -errno and
+ * the place that isn't free (0: none is). */
+static i64 reserve(const ElfFile *f, GuestAddr *at)
+{
+    *at = 0;
+    if (f->ehdr.e_type != ET_DYN) {
+        return reserve_fixed(f, at);
+    }
+    i64 r = aspace_reserve_image(f->hi - f->lo, f->align);
+    return r == -EEXIST ? -ENOMEM : r;
 }
 
 static int load_file(const ElfFile *f, LoadedFile *out, ExecError *err)
 {
-    i64 at = reserve(f);
+    GuestAddr taken;
+    i64 at = reserve(f, &taken);
     if (at < 0) {
-        return map_error(f, at, f->ehdr.e_type == ET_DYN ? 0 : f->lo, err);
+        return map_error(f, at, taken, err);
     }
     out->bias = (u64)at - f->lo;
     out->lo = (u64)at;
@@ -118,7 +145,7 @@ static int load_file(const ElfFile *f, LoadedFile *out, ExecError *err)
         if (r < 0) {
             return map_error(f, r, page, err);
         }
-        if (page > done) {
+        if (page > done && f->ehdr.e_type == ET_DYN) {
             aspace_munmap(done,
                           page - done); /* the kernel leaves no reservation between segments */
         }
