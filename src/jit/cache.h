@@ -56,7 +56,6 @@ typedef struct Cache {
     /* addresses (executable view) of the glue */
     u64 glue_direct, glue_ib_miss, glue_ib_exit, glue_syscall, glue_emulate, glue_quantum, glue_gs,
         glue_ib_key, glue_ret_miss, glue_ret_other;
-    int fd;
     /* changed by cache_flush_world() only */
     u32 generation;
     /* changed with the world empty and smc_lock() held */

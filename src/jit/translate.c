@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * translate.c -- from a guest address to a published block.
- * Role:    decides what a superblock is: follows fall-through behind conditional branches and direct
- *          jumps, up to the bounds of the options.
+ * Role:    has it planned (plan.c), instrumented (instr.c), lowered (lower.c), and makes a block of it.
  * Locking: none of its own: decoding and lowering work on the thread's own memory. Two threads that
  *          translate the same address race in smc_publish(); the loser's copy is dropped. */
 #include "jit/translate.h"
@@ -9,16 +8,13 @@
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/options.h"
-#include "base/safe.h"
 #include "base/stats.h"
-#include "guest/aspace.h"
 #include "jit/blockmap.h"
 #include "jit/insn.h"
 #include "jit/instr.h"
 #include "jit/lower.h"
 #include "jit/perfmap.h"
-#include "jit/replace.h"
-#include "jit/smc.h"
+#include "jit/plan.h"
 #include "sched/world.h"
 
 #include <string.h>
@@ -26,37 +22,11 @@
 
 /* Up to so many blocks loops get translations of their own. */
 #define MT_LOOPS_UNTIL 20000u
-#define MT_MAX_INSNS 128
-#define MT_READ_AHEAD 128u /* bytes of guest code that are copied at a time */
 #define MT_MIN_SPACE 3072
 #define MT_LONG_RUN_MS 500
 #define MT_MIN_SPACE_INSTR 4096
 
 i32 mt_cpu_tpoff;
-
-/* Decoded guest code of one superblock. */
-typedef struct Plan {
-    GuestAddr pc;
-    u32 key;
-    u32 flags;
-    u32 n;
-    u32 branches;
-    u32 npages;
-    PageWatch pages[MT_BLOCK_PAGES];
-    bool checked, self;
-    bool calls_go_on; /* the plan goes on behind calls */
-    bool replaced;    /* a function that the tool does: no instructions */
-    bool ended;       /* the last instruction ends the block */
-    bool fault;
-    GuestAddr fault_addr;
-    u32 seen;          /* bytes that the last instruction was decoded from */
-    GuestAddr next;    /* where the block goes on if it is not ended */
-    GuestAddr read_pc; /* `code`: what was read last, of one page */
-    u32 read_n;
-    u8 code[MT_READ_AHEAD];
-    u16 followed[MT_MAX_INSNS]; /* instruction i is a jump that was followed */
-    Insn insns[MT_MAX_INSNS];
-} Plan;
 
 static i64 started_ms;
 
@@ -83,278 +53,16 @@ int translate_init(void)
     return blockmap_init();
 }
 
-/* Adds the page of addr to the plan's watches. False: not executable, or too many pages. */
-static bool plan_watch(Plan *p, GuestAddr addr, bool *full)
-{
-    PageWatch w;
-
-    *full = false;
-    for (u32 i = 0; i < p->npages; i++) {
-        if (p->pages[i].page == addr / MT_PAGE_SIZE) {
-            return true;
-        }
-    }
-    if (p->npages == MT_BLOCK_PAGES) {
-        *full = true;
-        return false;
-    }
-    if (!smc_watch(addr, &w)) {
-        return false;
-    }
-    if (w.checked && !p->checked && p->n > 0) {
-        *full = true; /* only blocks that begin there are checked */
-        return false;
-    }
-    w.lo = MT_PAGE_SIZE;
-    w.hi = 0;
-    p->pages[p->npages++] = w;
-    p->checked |= w.checked;
-    p->self |= w.self;
-    return true;
-}
-
-/* A private translation watches nothing: it is used once, at once. */
-static bool page_readable(Plan *p, GuestAddr addr, bool *full)
-{
-    *full = false;
-    return (p->flags & TR_STEP) ? aspace_is_exec(addr) : plan_watch(p, addr, full);
-}
-
-/* The guest's bytes at pc: 15, or those up to the end of the page; *n: how many can be read. Its page is
- * watched by now. Copied in pieces: a few instructions' bytes cost as much as one's. */
-static const u8 *plan_read(Plan *p, GuestAddr pc, u32 *n)
-{
-    u32 in_page = MT_PAGE_SIZE - (u32)(pc & (MT_PAGE_SIZE - 1));
-    u32 want = in_page < 15 ? in_page : 15;
-    u64 skip = pc - p->read_pc;
-
-    if (skip > p->read_n || p->read_n - skip < want) {
-        p->read_pc = pc;
-        p->read_n = (u32)safe_read_partial(p->code, pc,
-                                           in_page < MT_READ_AHEAD ? in_page : MT_READ_AHEAD);
-        skip = 0;
-    }
-    *n = p->read_n < want ? p->read_n : want;
-    return p->code + skip;
-}
-
-/* Decodes the instruction at pc. False: the block must end before it (fault or full). */
-static bool plan_fetch(Plan *p, GuestAddr pc, Insn *in)
-{
-    u32 in_page = MT_PAGE_SIZE - (u32)(pc & (MT_PAGE_SIZE - 1));
-    const u8 *code;
-    bool full;
-    u32 n;
-
-    if (!page_readable(p, pc, &full)) {
-        p->fault = !full;
-        p->fault_addr = pc;
-        return false;
-    }
-    code = plan_read(p, pc, &n);
-    decode_insn(in, pc, code, n);
-    if (in->cls == INSN_FAULT && n == in_page) {
-        u8 both[16];
-
-        if (!page_readable(p, pc + n, &full)) {
-            p->fault = !full;
-            p->fault_addr = pc + n;
-            return false;
-        }
-        memcpy(both, code, n);
-        n += (u32)safe_read_partial(both + n, pc + n, 15 - n);
-        decode_insn(in, pc, both, n);
-    }
-    if (in->cls == INSN_FAULT) {
-        p->fault = true;
-        p->fault_addr = pc + n;
-        return false;
-    }
-    p->seen = n;
-    return true;
-}
-
-static bool ends_block(const Plan *p, const Insn *in)
-{
-    switch (in->cls) {
-    case INSN_CALL:
-    case INSN_CALL_IND: return !p->calls_go_on || p->checked;
-    case INSN_PLAIN:
-    case INSN_JCC:
-    case INSN_JRCXZ: return false;
-    default: return true;
-    }
-}
-
-static bool is_replaced(GuestAddr pc)
-{
-    return MT_UNLIKELY(mt_replacing) && replace_find(pc, NULL);
-}
-
-static bool has_insn(const Plan *p, GuestAddr pc)
-{
-    for (u32 i = 0; i < p->n; i++) {
-        if (p->insns[i].pc == pc) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Is there code for pc already, which the block can lead to? */
-static bool is_translated(const Plan *p, GuestAddr pc)
-{
-    Place place;
-
-    return smc_find_code(pc, p->key, (p->flags & TR_LOOP) != 0, &place);
-}
-
-/* May the block go on at the target of a direct jump? */
-static bool may_follow(const Plan *p, GuestAddr target)
-{
-    if (is_replaced(target) || !mt_opts.follow_jumps || p->checked || (p->flags & TR_STEP) ||
-        is_translated(p, target)) {
-        return false;
-    }
-    return (u64)(target - p->pc + MT_EDGE_REACH / 2) < MT_EDGE_REACH && !has_insn(p, target);
-}
-
-static u32 plan_limit(const Plan *p)
-{
-    return (p->flags & TR_STEP) ? 1 : (u32)mt_opts.max_insns;
-}
-
-/* The plan's guest bytes so far, if it is contiguous. */
-static u32 plan_bytes(const Plan *p, GuestAddr next)
-{
-    return (u32)(next - p->pc);
-}
-
-static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
-{
-    if (p->n >= plan_limit(p) || (p->checked && plan_bytes(p, next) + 15 > MT_CHECKED_BYTES)) {
-        return true;
-    }
-    if (p->self && (in->flags & INSN_F_WRITES_MEM)) {
-        return true;
-    }
-    /* Behind a branch there may be code that exists already. */
-    return in->cls != INSN_PLAIN && (p->branches > mt_opts.max_branches || is_translated(p, next));
-}
-
-/* popf: if it sets TF, the trap flag, the thread leaves translated code behind it (sig_handler.c). */
-static bool is_popf(const Insn *in)
-{
-    return in->cls == INSN_PLAIN && in->modrm_off == 0xff && in->bytes[in->opcode_off] == 0x9d;
-}
-
-/* int3, int n, int1: what the signal's frame names is the instruction behind, so that must have code. */
-static bool is_trap(const Insn *in)
-{
-    u8 op = in->bytes[in->opcode_off];
-
-    return in->cls == INSN_PLAIN && in->modrm_off == 0xff &&
-           (in->opcode_off == 0 || in->bytes[in->opcode_off - 1] != 0x0f) &&
-           (op == 0xcc || op == 0xcd || op == 0xf1);
-}
-
-static bool behind_trap(const Plan *p)
-{
-    return p->n > 1 && is_trap(&p->insns[p->n - 2]);
-}
-
-static bool is_call(const Insn *in)
-{
-    return in->cls == INSN_CALL || in->cls == INSN_CALL_IND;
-}
-
-/* A call that another block has as well. Returns are predicted to go to the return point behind the host
- * call that was executed, but only one of several is what the returns' table says; so such a call gets a
- * block that begins with it, for all. */
-static bool is_shared_call(const Plan *p, const Insn *in)
-{
-    if (!mt_cache.return_stack || !is_call(in) || (p->flags & TR_STEP) ||
-        is_trap(&p->insns[p->n - 1])) {
-        return false;
-    }
-    return has_insn(p, in->pc) || return_point_owner(in->pc + in->len) != NULL;
-}
-
 /* b begins with a call: the block that had it up to now makes way. */
 static void take_over_call(const Plan *p, Block *b)
 {
     const Insn *in = &p->insns[0];
 
-    if (p->n > 0 && mt_cache.return_stack && is_call(in)) {
+    if (p->n > 0 && mt_cache.return_stack && plan_is_call(in)) {
         Block *other = return_point_owner(in->pc + in->len);
 
         if (other != NULL && other != b) {
             smc_retire(other);
-        }
-    }
-}
-
-/* Does it need another host GS base? */
-static bool needs_gs(const Plan *p, const Insn *in)
-{
-    if (p->flags & TR_GS) {
-        return false;
-    }
-    return (in->flags & INSN_F_SEG_GS) ||
-           (mt_tool_gs && (in->flags & INSN_F_SEG_FS) && !lower_fs_inline(in));
-}
-
-/* An instruction begins at pc. */
-static void note_start(Plan *p, GuestAddr pc)
-{
-    u16 at = pc % MT_PAGE_SIZE;
-
-    for (u32 i = 0; i < p->npages; i++) {
-        PageWatch *w = &p->pages[i];
-
-        if (w->page == pc / MT_PAGE_SIZE) {
-            w->lo = at < w->lo ? at : w->lo;
-            w->hi = at > w->hi ? at : w->hi;
-        }
-    }
-}
-
-/* Adds instructions until the block ends. */
-static void plan_make(Plan *p, GuestAddr pc)
-{
-    for (;;) {
-        Insn *in = &p->insns[p->n];
-
-        p->next = pc;
-        if (is_replaced(pc)) {
-            bool full;
-
-            p->replaced = p->n == 0 && page_readable(p, pc, &full);
-            return;
-        }
-        if (!plan_fetch(p, pc, in)) {
-            return;
-        }
-        if (p->n > 0 && is_shared_call(p, in)) {
-            return;
-        }
-        note_start(p, pc);
-        p->followed[p->n++] = 0;
-        pc += in->len;
-        p->next = pc;
-        p->branches += in->cls == INSN_JCC || in->cls == INSN_JRCXZ;
-        if (in->cls == INSN_JMP && p->n < plan_limit(p) && !behind_trap(p) &&
-            may_follow(p, in->target)) {
-            p->followed[p->n - 1] = 1;
-            pc = in->target;
-            continue;
-        }
-        p->ended = ends_block(p, in) || needs_gs(p, in);
-        if (p->ended || (in->flags & INSN_F_SEG_GS) || is_popf(in)) {
-            return;
-        }
-        if (must_stop(p, in, pc)) {
-            return;
         }
     }
 }
@@ -383,7 +91,7 @@ static bool is_indirect(const Insn *in)
 
 static void lower_last(Lower *l, const Plan *p, const Insn *in)
 {
-    if (needs_gs(p, in)) {
+    if (plan_needs_gs(p, in)) {
         if (in->cls == INSN_PLAIN) {
             lower_end_exit(l, in, in->flags & INSN_F_SEG_GS ? EDGE_GS : EDGE_FS, in->pc);
         } else {
@@ -393,19 +101,12 @@ static void lower_last(Lower *l, const Plan *p, const Insn *in)
         lower_end_exit(l, in, EDGE_EMULATE, in->pc);
     } else if (in->cls == INSN_INVALID) {
         lower_insn(l, in);
-    } else if (ends_block(p, in)) {
+    } else if (plan_ends_with(p, in)) {
         lower_end_insn(l, in);
     } else {
         lower_insn(l, in);
         lower_end_at(l, in->pc + in->len);
     }
-}
-
-static void cut_plan(Plan *p, u32 n)
-{
-    p->n = n;
-    p->ended = false;
-    p->next = p->insns[n].pc;
 }
 
 static void lower_one(Plan *p, Lower *l, u32 i)
@@ -431,7 +132,7 @@ static bool lower_instrumented(Plan *p, Lower *l, MtvgSb *sb)
     for (u32 i = 0; i < p->n; i++) {
         if (!instr_room(l)) {
             MT_ASSERT(i > 0);
-            cut_plan(p, i);
+            plan_cut(p, i);
             return false;
         }
         instr_before(sb, l, i);
@@ -457,7 +158,7 @@ static u32 private_insn(const Plan *p)
 {
     const Insn *in = &p->insns[p->n - 1];
 
-    return p->ended && needs_gs(p, in) && in->cls == INSN_PLAIN ? p->n - 1 : MT_SB_INSNS;
+    return p->ended && plan_needs_gs(p, in) && in->cls == INSN_PLAIN ? p->n - 1 : MT_SB_INSNS;
 }
 
 /* Lowers the plan; it may turn out shorter than planned if the space is used up. */
@@ -467,7 +168,7 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
         instr_begin(sb, p->pc, p->key, p->insns, p->followed, p->n, private_insn(p),
                     (p->flags & TR_GS) != 0);
         if (sb->cut != 0) {
-            cut_plan(p, sb->cut);
+            plan_cut(p, sb->cut);
             return false;
         }
     }
@@ -493,7 +194,7 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
     }
     for (u32 i = 0; sb == NULL && i < p->n; i++) {
         if (!lower_room(l)) {
-            cut_plan(p, i);
+            plan_cut(p, i);
         } else {
             lower_one(p, l, i);
         }
@@ -697,16 +398,8 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     MtvgSb instr, *sb = mt_instrument != NULL ? &instr : NULL;
     CodeSpace space;
 
-    p.pc = pc;
-    p.key = key;
-    p.flags = flags;
-    p.n = p.branches = p.npages = p.read_n = 0;
-    p.read_pc = 0;
-    p.replaced = p.checked = p.self = p.ended = p.fault = false;
-    p.calls_go_on = mt_cache.return_stack && mt_instrument == NULL && key == 0 &&
-                    !(flags & TR_STEP);
     MT_DCHECK(lockorder_is_free());
-    plan_make(&p, pc);
+    plan_make(&p, pc, key, flags);
     MT_DCHECK(
         lockorder_is_free()); /* locks are taken for a few words each, none while translating */
     if (p.replaced) {
