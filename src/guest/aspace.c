@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/syscall.h>
@@ -214,6 +215,28 @@ bool aspace_is_exec(GuestAddr addr)
 {
     AspaceInfo info;
     return aspace_query(addr, &info) && (info.prot & PROT_EXEC) != 0;
+}
+
+#define IMAGE_PIECES 64 /* mappings between a file's beginning and its code, at most */
+
+bool aspace_image(GuestAddr pc, AspaceImage *out)
+{
+    aspace_lock();
+    const MapNode *n = map_first(pc);
+    const MapObject *o = n->object;
+    bool found = n->kind <= MAP_NOTED && n->start <= pc && (n->prot & PROT_EXEC) != 0 && o != NULL;
+    if (found) {
+        *out = (AspaceImage){.dev = o->dev, .ino = o->ino};
+        snprintf(out->path, sizeof(out->path), "%s", o->path != NULL ? o->path : "");
+        for (int i = 0; i < IMAGE_PIECES && n != NULL && out->header == 0; i++, n = n->prev) {
+            if (n->object != NULL && n->object->dev == o->dev && n->object->ino == o->ino &&
+                n->offset == 0) {
+                out->header = n->start;
+            }
+        }
+    }
+    aspace_unlock();
+    return found;
 }
 
 void aspace_foreach(bool (*fn)(const AspaceInfo *, void *), void *arg)

@@ -66,6 +66,16 @@ bool aspace_query(GuestAddr addr, AspaceInfo *out);
 bool aspace_is_exec(GuestAddr addr);
 void aspace_note(GuestAddr start, u64 len, int prot, int flags, const char *path);
 
+/* The file (or noted range, the vDSO) whose executable mapping holds an address. */
+typedef struct AspaceImage {
+    GuestAddr header; /* where the file's beginning is mapped below it; 0: nowhere */
+    u64 dev, ino;     /* 0: not a file */
+    char path[4096];  /* cut off if it is longer; empty: not known */
+} AspaceImage;
+
+/* Fills *out. False: `pc` is not executable, or not in a file's mapping. */
+bool aspace_image(GuestAddr pc, AspaceImage *out);
+
 /* Walks all mappings in order; `fn` returns false to stop. */
 void aspace_foreach(bool (*fn)(const AspaceInfo *, void *), void *arg);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sig_default.c -- default actions: which signal has which, and the message before a death.
- * Role:    knows the guest's address space for the message only. */
+ * Role:    the message: what, why, and where (src/diag). */
 #include "sys/sig_host.h"
 
 #include "base/log.h"
-#include "base/safe.h"
-#include "guest/aspace.h"
+#include "base/options.h"
+#include "diag/symbols.h"
+#include "diag/unwind.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define MAX_FRAMES 12
 #define FIRST_REALTIME 32
 #define TRAP_GP 13
 
@@ -95,38 +95,14 @@ static void print_cause(const PendingSignal *p)
     }
 }
 
-/* One line of the trace: address, file and offset in the file. False: not guest code. */
-static bool print_frame(u64 pc, bool innermost)
+static void print_trace(const Thread *t)
 {
-    AspaceInfo info;
-    char where[512] = "";
-    aspace_lock();
-    bool mapped = aspace_query_locked(pc, &info);
-    if (mapped && info.path) {
-        snprintf(where, sizeof(where), " (in %s+0x%" PRIX64 ")", info.path,
-                 pc - info.start + info.offset);
-    }
-    aspace_unlock();
-    if (innermost || mapped) {
-        mt_umsg("   %s 0x%" PRIX64 ": ???%s", innermost ? "at" : "by", pc, where);
-    }
-    return mapped;
-}
-
-/* Return addresses by frame pointers, as far as they make sense. */
-static void print_trace(const CpuState *cpu)
-{
-    u64 rbp = cpu->gpr[MT_RBP];
-    u64 low = cpu->gpr[MT_RSP];
-    u64 pair[2]; /* caller's rbp, return address */
-    print_frame(cpu->rip, true);
-    for (int i = 1; i < MAX_FRAMES; i++) {
-        if (rbp < low || (rbp & 7) || safe_read(pair, rbp, sizeof(pair)) ||
-            !aspace_is_exec(pair[1]) || !print_frame(pair[1] - 1, false)) {
-            return;
-        }
-        low = rbp + sizeof(pair);
-        rbp = pair[0];
+    GuestAddr pcs[MT_CALLERS_MAX];
+    /* A filter of the guest's may end a process that opens files or starts another one. */
+    bool files = !sys_is_filtered();
+    if (mt_opts.verbosity > 0) {
+        unsigned n = unwind_stack(t->cpu, pcs, (unsigned)mt_opts.num_callers, files);
+        symbols_print_trace(pcs, n, files);
     }
 }
 
@@ -153,6 +129,6 @@ void sig_default_die(Thread *t, const PendingSignal *p)
     mt_umsg("Process terminating with default action of signal %d (%s)%s", sig, name,
             dumps_core(sig) ? ": dumping core" : "");
     print_cause(p);
-    print_trace(t->cpu);
+    print_trace(t);
     sched_die_of_signal(t, sig);
 }

@@ -138,6 +138,10 @@ void sys_rlimit_after_failed_exec(const SysRlimitSaved *saved);
 
 bool sys_has_capability(int cap);
 
+/* Has the guest set a seccomp filter (which is the runtime's as well)? Inherited ones don't count: the
+ * runtime could start under them. */
+bool sys_is_filtered(void);
+
 /* Families (each in its own file, prototypes generated from syscalls.def). */
 #define SYS_ROW_PASS(nr, name)
 #define SYS_ROW_FDS(nr, name, mask)

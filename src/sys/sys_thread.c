@@ -9,6 +9,8 @@
 
 #include <asm/prctl.h>
 #include <errno.h>
+#include <linux/seccomp.h>
+#include <stdatomic.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -80,6 +82,30 @@ i64 sys_exit_group(Thread *t, const u64 a[6])
     sched_exit_group(t, (int)a[0]);
 }
 
+/* ---- seccomp ---- */
+
+static _Atomic bool filtered; /* by the guest; never goes away */
+
+bool sys_is_filtered(void)
+{
+    return atomic_load_explicit(&filtered, memory_order_relaxed); /* a setting, no order */
+}
+
+static i64 set_filter(Thread *t, int nr, const u64 a[6])
+{
+    i64 r = sys_pass(t, nr, a);
+    if (r >= 0) {
+        atomic_store_explicit(&filtered, true, memory_order_relaxed);
+    }
+    return r;
+}
+
+i64 sys_seccomp(Thread *t, const u64 a[6])
+{
+    return (u32)a[0] == SECCOMP_SET_MODE_FILTER ? set_filter(t, SYS_seccomp, a)
+                                                : sys_pass(t, SYS_seccomp, a);
+}
+
 /* ---- prctl ---- */
 
 /* The kernel returns the size of its own array, which is zero behind the vector's end; old kernels
@@ -107,6 +133,7 @@ i64 sys_prctl(Thread *t, const u64 a[6])
     case PR_GET_TID_ADDRESS:
         return safe_write(a[1], &t->clear_child_tid, sizeof(t->clear_child_tid));
     case MT_PR_GET_AUXV: return a[3] || a[4] ? -EINVAL : get_auxv(a[1], a[2]);
+    case PR_SET_SECCOMP: return set_filter(t, SYS_prctl, a);
     default: return sys_pass(t, SYS_prctl, a);
     }
 }
