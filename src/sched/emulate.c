@@ -328,6 +328,10 @@ static void emulate_iret(Thread *t, const Insn *in)
 
     if (pop_bytes(t, &rsp, &ip, n) && pop_bytes(t, &rsp, &cs, n) && pop_bytes(t, &rsp, &fl, n) &&
         pop_bytes(t, &rsp, &sp, n) && pop_bytes(t, &rsp, &ss, n) && is_code_selector(t, cs)) {
+        if ((u16)ss != DS_USER) {
+            raise_gp_selector(t, ss);
+            return;
+        }
         mt_cpu.gpr[MT_RSP] = sp;
         mt_cpu.rflags = (mt_cpu.rflags & ~user_flags) | (fl & user_flags);
         mt_cpu.rip = ip;

@@ -439,7 +439,8 @@ static int read_xstate(CpuState *cpu, u64 fp)
     if (!fp) {
         return 0;
     }
-    if (check_sw_bytes(fp, &features, &fx_only) || safe_read(legacy, fp, sizeof(legacy)) ||
+    if (check_sw_bytes(fp, &features, &fx_only) || (fp & (fx_only ? 15 : 63)) != 0 ||
+        safe_read(legacy, fp, sizeof(legacy)) ||
         (!fx_only && safe_read(header, fp + HEADER_OFF, sizeof(header)))) {
         return -EFAULT;
     }
@@ -482,7 +483,16 @@ static void load_context(CpuState *cpu, const SigContext *mc)
     cpu->rflags = (cpu->rflags | EFLAGS_IF | 2) & ~EFLAGS_RF;
 }
 
-int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *alt_out)
+/* The kernel returns with RPL 3, and takes ss only if the frame says so. */
+static i32 find_bad_selector(const SigUcontext *uc)
+{
+    u16 cs = uc->mc.cs | 3, ss = uc->mc.ss | 3;
+    bool has_ss = uc->uc_flags & UC_STRICT_RESTORE_SS;
+    return cs != USER_CS ? cs & ~3 : has_ss && ss != USER_DS ? ss & ~3 : -1;
+}
+
+int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *alt_out,
+                 i32 *bad_selector)
 {
     probe();
     SigUcontext uc;
@@ -498,5 +508,6 @@ int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *
     cpu->xstate_raw = 1;
     cpu->x87.ip = 0; /* as XRSTOR leaves it */
     *alt_out = (GuestAltStack){.sp = uc.ss_sp, .flags = uc.ss_flags, .size = uc.ss_size};
+    *bad_selector = find_bad_selector(&uc);
     return read_xstate(cpu, uc.mc.fpstate);
 }

@@ -55,8 +55,10 @@ int sigframe_push(CpuState *cpu, const GuestAltStack *alt, const SigFrameArgs *a
 
 /* The reverse: reads the frame that rsp points into (rt_sigreturn), sets *cpu with its vector state,
  * *mask, and *alt_out to the stack it asks for (flags as in the frame, not validated). 0 or -EFAULT; on
- * failure what the kernel would have restored by then has been: *mask_valid says whether *mask is. */
-int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *alt_out);
+ * failure what the kernel would have restored by then has been: *mask_valid says whether *mask is.
+ * *bad_selector: the frame's cs or ss if it can't be loaded (the error code of that fault), else -1. */
+int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *alt_out,
+                 i32 *bad_selector);
 
 /* Is sp on *alt (kernel: on_sig_stack)? Never if that is disarmed while it is used. */
 bool sigframe_on_altstack(const GuestAltStack *alt, u64 sp);

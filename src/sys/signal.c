@@ -17,16 +17,19 @@
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "guest/aspace.h"
 #include "sched/world.h"
 #include "sys/ptrace_slot.h"
 #include "sys/sigframe.h"
 #include "sys/sys_events.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 
 #define HOST_ALTSTACK_SIZE (64 * 1024ul)
 #define SIG_SETXID 33
@@ -311,7 +314,7 @@ static bool make_frame_writable(Thread *t, u64 frame)
 {
     bool any = false;
     u64 end = frame + sizeof(SigFrame) + sigframe_xstate_size() + 2 * 64;
-    if (!signal_fault_hook) {
+    if (!signal_fault_hook || frame >= aspace_task_size) { /* rsp was near 0, say */
         return false;
     }
     for (u64 page = MT_PAGE_DOWN(frame); page < end; page += MT_PAGE_SIZE) {
@@ -455,20 +458,64 @@ void signal_deliver_seen(Thread *t, const siginfo_t *info)
     open_mask(t);
 }
 
+/* Since Linux 6.12 rt_sigreturn sets the alternate stack first, while the handler's stack pointer counts:
+ * a handler that runs on it can't have it changed. */
+static bool altstack_comes_first(void)
+{
+    struct utsname name;
+    int major, minor;
+    return uname(&name) != 0 || sscanf(name.release, "%d.%d", &major, &minor) != 2 || major > 6 ||
+           (major == 6 && minor >= 12);
+}
+
+static i64 set_altstack(Thread *t, const GuestAltStack *ss, u64 sp)
+{
+    u32 mode = ss->flags & ~SS_AUTODISARM_FLAG;
+    if (sigframe_on_altstack(&t->altstack, sp)) {
+        return -EPERM;
+    }
+    if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0) {
+        return -EINVAL;
+    }
+    if (mode == SS_DISABLE) {
+        t->altstack = (GuestAltStack){.flags = ss->flags};
+        return 0;
+    }
+    if (ss->size < MIN_ALTSTACK) {
+        return -ENOMEM;
+    }
+    t->altstack = *ss;
+    return 0;
+}
+
+static void restore_altstack(Thread *t, const GuestAltStack *ss, u64 handler_sp)
+{
+    const GuestAltStack *now = &t->altstack;
+    if (ss->sp != now->sp || ss->size != now->size || ss->flags != now->flags) {
+        /* The kernel does not look at the result either. */
+        set_altstack(t, ss, altstack_comes_first() ? handler_sp : t->cpu->gpr[MT_RSP]);
+    }
+}
+
 i64 signal_return(Thread *t)
 {
     SigMask mask;
     bool mask_valid;
     GuestAltStack alt;
-    int bad = sigframe_pop(t->cpu, &mask, &mask_valid, &alt);
+    i32 bad_selector;
+    u64 sp = t->cpu->gpr[MT_RSP];
+    int bad = sigframe_pop(t->cpu, &mask, &mask_valid, &alt, &bad_selector);
     if (mask_valid) {
         signal_set_mask(t, mask);
     }
     if (bad) {
         raise_bad_frame(t);
-    } else {
-        signal_altstack(t, &alt, NULL); /* the kernel does not look at the result either */
-        sys_events_signal_return(t);
+        return MT_SYS_STATE_SET;
+    }
+    restore_altstack(t, &alt, sp);
+    sys_events_signal_return(t);
+    if (bad_selector >= 0) { /* the kernel's iret faults */
+        signal_raise_sync(t, SIGSEGV, SI_KERNEL, 0, TRAP_GP, (u64)bad_selector);
     }
     return MT_SYS_STATE_SET;
 }
@@ -508,22 +555,7 @@ i64 signal_altstack(Thread *t, const GuestAltStack *ss, GuestAltStack *old)
     if (!ss) {
         return 0;
     }
-    u32 mode = ss->flags & ~SS_AUTODISARM_FLAG;
-    if (sigframe_on_altstack(&t->altstack, sp)) {
-        return -EPERM;
-    }
-    if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0) {
-        return -EINVAL;
-    }
-    if (mode == SS_DISABLE) {
-        t->altstack = (GuestAltStack){.flags = ss->flags};
-        return 0;
-    }
-    if (ss->size < MIN_ALTSTACK) {
-        return -ENOMEM;
-    }
-    t->altstack = *ss;
-    return 0;
+    return set_altstack(t, ss, sp);
 }
 
 void signal_clear_handlers(void)

@@ -264,12 +264,14 @@ static void test_pop_kernel_frame(void **state)
     SigMask mask;
     bool valid;
     GuestAltStack alt;
+    i32 bad_selector;
     catch_kernel_frame();
     memcpy(alt_mem, kernel_image, ALT_SIZE);
     memset(mt_cpu.gpr, 0, sizeof(mt_cpu.gpr));
     mt_cpu.gpr[MT_RSP] = kernel_frame + 8;
-    assert_int_equal(sigframe_pop(&mt_cpu, &mask, &valid, &alt), 0);
+    assert_int_equal(sigframe_pop(&mt_cpu, &mask, &valid, &alt, &bad_selector), 0);
     assert_true(valid);
+    assert_int_equal(bad_selector, -1);
     for (int i = 0; i < 16; i++) {
         if (i != MT_RSP) {
             assert_int_equal(mt_cpu.gpr[i], wanted[i]);
@@ -284,7 +286,7 @@ static void test_pop_kernel_frame(void **state)
     memcpy(before, mt_cpu.xsave, mt_xsave.size);
     assert_int_equal(push_ours(), 0);
     mt_cpu.gpr[MT_RSP] += 8;
-    assert_int_equal(sigframe_pop(&mt_cpu, &mask, &valid, &alt), 0);
+    assert_int_equal(sigframe_pop(&mt_cpu, &mask, &valid, &alt, &bad_selector), 0);
     memset(before + LEGACY_STALE_FROM, 0, 512 - LEGACY_STALE_FROM);
     memset((u8 *)mt_cpu.xsave + LEGACY_STALE_FROM, 0, 512 - LEGACY_STALE_FROM);
     for (u32 i = 0; i < 576; i++) {
@@ -416,11 +418,12 @@ static void test_damaged_frames(void **state)
         SigMask mask;
         bool valid;
         GuestAltStack alt;
+        i32 bad_selector;
         make_damaged(&damages[i]);
         u64 rsp = mt_cpu.gpr[MT_RSP] + 8;
         bool kernel_ok = kernel_takes_it(rsp);
         mt_cpu.gpr[MT_RSP] = rsp;
-        bool ours_ok = sigframe_pop(&mt_cpu, &mask, &valid, &alt) == 0;
+        bool ours_ok = sigframe_pop(&mt_cpu, &mask, &valid, &alt, &bad_selector) == 0;
         if (ours_ok != kernel_ok) {
             fail_msg("%s: %s, kernel %s", damages[i].name, ours_ok ? "accepted" : "refused",
                      kernel_ok ? "accepts" : "refuses");
