@@ -19,6 +19,7 @@
 #include "jit/cache.h"
 #include "jit/perfmap.h"
 #include "jit/smc.h"
+#include "sched/childcode.h"
 #include "sched/robust.h"
 #include "sched/runloop.h"
 #include "sched/tool_events.h"
@@ -98,6 +99,7 @@ static void fork_child(const ChildArgs *a)
     aspace_after_fork_child(); /* memory that the child has not inherited */
     ptrace_fork_child();
     STAT_INC(THREADS);
+    childcode_after_fork_child();
     tool_fork_child(t);
 }
 
@@ -122,6 +124,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     ChildArgs a = {t, flags, ptid, ctid, stack, tls, {-1, NULL, NULL}, NULL, NULL};
     i64 pid;
 
+    childcode_before_fork(t);
     world_before_fork_stop(t);
     world_stop(t);
     aspace_lock();

@@ -18,6 +18,7 @@
 #include "jit/replace.h"
 #include "jit/smc.h"
 #include "jit/translate.h"
+#include "sched/childcode.h"
 #include "sched/emulate.h"
 #include "sched/fastpath.h"
 #include "sched/stress.h"
@@ -75,6 +76,7 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
     GuestAddr pc = mt_cpu.rip;
     u32 key = current_key(t);
     bool indirect = way->indirect && key == 0, loop = wants_loop(way);
+    u32 flags = indirect ? TR_WANT_IND : way->call ? TR_WANT_CALL : loop ? TR_LOOP : 0;
 
     for (;;) {
         TranslateStatus s = TR_OK;
@@ -91,14 +93,12 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
                 way->edge = NULL;
                 translate_use_return_stack(t);
             }
-            s = translate(pc, key,
-                          indirect    ? TR_WANT_IND
-                          : way->call ? TR_WANT_CALL
-                          : loop      ? TR_LOOP
-                                      : 0,
-                          &place->block, fault);
+            s = translate(pc, key, flags, &place->block, fault);
             if (s == TR_OK) {
                 place->at = block_host(place->block);
+                if (key == 0) {
+                    childcode_note(pc, flags);
+                }
             }
         }
         if (s == TR_OK && indirect && !ibt_publish(place->block)) {

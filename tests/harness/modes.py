@@ -12,7 +12,7 @@ MODES = {
     "seq": (["--parallel=no"], 3),
     "stress": (["--stress=flush,regs,preempt,world", "--stress-seed={seed}"], 4),
     "noib": (["--ib-inline=no"], 3),
-    "short": (["--follow-jumps=no", "--max-branches=0"], 3),
+    "short": (["--follow-jumps=no", "--max-branches=0", "--child-code=no"], 3),
     "lackey": (["--tool=lackey"], 4),
     "gs": (["--stress=gs"], 3),
     "word": (["--ib-index=word", "--ib-second=no"], 3),
