@@ -69,6 +69,19 @@ static bool wants_loop(const Way *w)
     return w->edge != NULL && w->generation == mt_cache.generation && translate_wants_loop(w->edge);
 }
 
+/* A translation takes as long as that many blocks run: a thread that makes new code all the time would have a
+ * turn of a second. Not where turns must not depend on what has been translated already. */
+#define MT_TRANSLATION_BLOCKS 500
+
+static void charge_translation(void)
+{
+    if (mt_opts.sched_seed == NULL) {
+        mt_cpu.quantum = mt_cpu.quantum > MT_TRANSLATION_BLOCKS
+                             ? mt_cpu.quantum - MT_TRANSLATION_BLOCKS
+                             : 1;
+    }
+}
+
 /* Finds or makes the code at rip. False: *act says why. INSIDE, but whoever stops the world may have to
  * let another one do so first: way->edge may be gone then. */
 static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr *fault)
@@ -94,6 +107,7 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
                 translate_use_return_stack(t);
             }
             s = translate(pc, key, flags, &place->block, fault);
+            charge_translation();
             if (s == TR_OK) {
                 place->at = block_host(place->block);
                 if (key == 0) {
@@ -128,6 +142,7 @@ static u32 run_one(Thread *t, u32 flags, Action *act, GuestAddr *fault)
     for (;;) {
         TranslateStatus s = translate(mt_cpu.rip, key, TR_STEP | flags, &b, fault);
 
+        charge_translation();
         if (s == TR_OK) {
             break;
         }
@@ -555,6 +570,14 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
     }
 }
 
+/* It is a safepoint that is asked for: not a reason to leave, and so (sequential mode) lose one's turn. */
+static bool only_world_pending(void)
+{
+    u32 pending = cpu_pending();
+
+    return pending != 0 && (pending & ~(MT_PEND_WORLD | MT_PEND_RCU)) == 0;
+}
+
 void run_loop(Thread *t)
 {
     while (!t->exiting) {
@@ -574,10 +597,12 @@ void run_loop(Thread *t)
         }
         smc_reclaim(t);
         world_enter(t);
-        if (cpu_pending() & (MT_PEND_WORLD | MT_PEND_RCU)) {
-            world_safepoint(t);
-        }
-        act = run_inside(t, &outside, &fault);
+        do {
+            if (cpu_pending() & (MT_PEND_WORLD | MT_PEND_RCU)) {
+                world_safepoint(t);
+            }
+            act = run_inside(t, &outside, &fault);
+        } while (!outside && act == ACT_NONE && only_world_pending());
         if (!outside) {
             world_leave(t);
         }

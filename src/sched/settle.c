@@ -35,16 +35,11 @@ typedef struct Sample {
     u64 switches; /* context switches so far */
 } Sample;
 
-/* The arbiter's: there is one at a time, and the gate's lock is passed between two. */
-static Sample *samples;
-static u32 nsamples, capacity;
-
-void settle_init(void)
-{
-    capacity = 64;
-    samples = calloc(capacity, sizeof(*samples));
-    MT_ASSERT(samples != NULL);
-}
+/* An arbiter's own: a tracer may make it stand still while another one takes its place. */
+typedef struct Samples {
+    Sample *at;
+    u32 n, capacity;
+} Samples;
 
 static u64 now_ns(void)
 {
@@ -107,7 +102,7 @@ static bool look(Sample *s, u64 waited)
 }
 
 /* Collects the threads that are away. False: one is just arriving, or the list has outgrown us. */
-static bool collect(void)
+static bool collect(Samples *s)
 {
     u32 n = 0;
     bool ok = true;
@@ -118,27 +113,25 @@ static bool collect(void)
 
         if (phase == GATE_ARRIVING || phase == GATE_HOLDS) {
             ok = false;
-        } else if (phase == GATE_AWAY && n < capacity) {
-            samples[n++] = (Sample){mt_load_relaxed(&t->tgid), mt_load_relaxed(&t->tid), t, 0};
+        } else if (phase == GATE_AWAY && n < s->capacity) {
+            s->at[n++] = (Sample){mt_load_relaxed(&t->tgid), mt_load_relaxed(&t->tid), t, 0};
         } else if (phase == GATE_AWAY) {
             ok = false;
             n++;
         }
     }
     mt_mutex_unlock(&world_threads_lock);
-    if (n > capacity) {
-        Sample *more = realloc(samples, 2 * (size_t)n * sizeof(*samples));
-
-        MT_ASSERT(more != NULL);
-        samples = more;
-        capacity = 2 * n;
+    if (n > s->capacity) {
+        s->capacity = 2 * n;
+        s->at = realloc(s->at, s->capacity * sizeof(*s->at));
+        MT_ASSERT(s->at != NULL);
     }
-    nsamples = n;
+    s->n = n;
     return ok;
 }
 
 /* The same threads are away as at collect()? */
-static bool still_away(void)
+static bool still_away(const Samples *s)
 {
     u32 n = 0;
     bool ok = true;
@@ -146,36 +139,37 @@ static bool still_away(void)
     mt_mutex_lock(&world_threads_lock);
     for (Thread *t = threadlist_first(); t != NULL && ok; t = threadlist_next(t)) {
         if (mt_load_acquire(&t->gate_phase) != GATE_WAITING) {
-            ok = n < nsamples && samples[n].t == t && mt_load_relaxed(&t->gate_phase) == GATE_AWAY;
+            ok = n < s->n && s->at[n].t == t && mt_load_relaxed(&t->gate_phase) == GATE_AWAY;
             n++;
         }
     }
     mt_mutex_unlock(&world_threads_lock);
-    return ok && n == nsamples;
+    return ok && n == s->n;
 }
 
-static bool settled(u64 waited)
+static bool settled(Samples *s, u64 waited)
 {
-    if (world_in_transit() || !collect()) {
+    if (world_in_transit() || !collect(s)) {
         return false;
     }
-    for (u32 i = 0; i < nsamples; i++) {
-        if (!look(&samples[i], waited)) {
+    for (u32 i = 0; i < s->n; i++) {
+        if (!look(&s->at[i], waited)) {
             return false;
         }
     }
-    for (u32 i = 0; i < nsamples; i++) {
-        Sample again = samples[i];
+    for (u32 i = 0; i < s->n; i++) {
+        Sample again = s->at[i];
 
-        if (!look(&again, waited) || again.switches != samples[i].switches) {
+        if (!look(&again, waited) || again.switches != s->at[i].switches) {
             return false;
         }
     }
-    return still_away() && !world_in_transit();
+    return still_away(s) && !world_in_transit();
 }
 
 void settle_wait(void)
 {
+    Samples samples = {NULL, 0, 0};
     u64 start;
     long pause = 10000;
 
@@ -187,10 +181,11 @@ void settle_wait(void)
         sched_yield();
     }
     start = now_ns();
-    while (!settled(now_ns() - start)) {
+    while (!settled(&samples, now_ns() - start)) {
         struct timespec ts = {0, pause};
 
         nanosleep(&ts, NULL);
         pause = pause < 500000 ? 2 * pause : pause;
     }
+    free(samples.at);
 }

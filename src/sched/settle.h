@@ -5,10 +5,8 @@
 
 #include "base/base.h"
 
-void settle_init(void);
-
 /* Nobody holds the gate. Returns when every attached thread either is queued at the gate or sleeps in
- * a system call (or is stopped, or gone), all at one moment. One caller at a time. */
+ * a system call (or is stopped, or gone), all at one moment. */
 void settle_wait(void);
 
 #endif

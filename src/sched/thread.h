@@ -96,12 +96,13 @@ typedef struct Thread {
 
     /* Atomic; written by whoever parks and unparks the thread. */
     _Alignas(64) u32 futex;
-    u32 gate_phase; /* sequential mode: GATE_*; written by the thread itself */
+    u32 gate_phase; /* sequential mode: GATE_*; written by the thread itself, or for one that stands still */
     /* guarded by the world lock's queue lock */
     struct Thread *wait_next;
     struct Thread *frozen_by; /* its tracer (world_freeze()), or NULL */
-    bool frozen_waits; /* it was taken out of a queue, as one that wants to stop the world if... */
-    bool frozen_stopper; /* ...this is set */
+    bool
+        frozen_waits; /* it was taken out of the gate's queue, or of a turn that it did not know of */
+    bool frozen_stopper; /* it was taken out of the queue of those that want to stop the world */
     /* [0] guarded by the world lock's scan lock, [1] by its grace lock */
     WorldScan scan[2];
     /* guarded by the thread list's lock; immutable while attached */

@@ -8,9 +8,8 @@
  *             it has been in its signal handler (docs/CONCURRENCY.md, "Halting").
  * Invariants: W3. at most one stop and one grace period wait for threads at a time (scan and grace
  *                 locks); mt_world_gate.waiting_on[0] is the former's, [1] the latter's.
- *             W4. owner == t  =>  WORLD_STOP is set (parallel) or t holds the gate (sequential), and
- *                 each other thread is OUTSIDE or, with WORLD_HALT set, in WORLD_CODE and halted (W6), or
- *                 WORLD_PARKED.
+ *             W4. owner == t  =>  WORLD_STOP is set, and each other thread is OUTSIDE or, with WORLD_HALT
+ *                 set, in WORLD_CODE and halted (W6), or WORLD_PARKED.
  *             W5. a thread that waits for the writers' queue, a lock of the world or, for more than a
  *                 halt, a resume is OUTSIDE: so those who hold them never wait for it. A parked thread
  *                 keeps a grace period waiting, so no owner of a stop waits for one.
@@ -202,6 +201,11 @@ static void wait_for_resume(Thread *t, bool (*try)(Thread *))
     }
 }
 
+void world_come_in(Thread *t)
+{
+    wait_for_resume(t, try_enter);
+}
+
 void world_wait_halted(Thread *t)
 {
     world_move(t, WORLD_CODE, WORLD_PARKED);
@@ -221,7 +225,7 @@ void world_enter(Thread *t)
         if (is_sequential()) {
             seq_enter(t);
         } else {
-            wait_for_resume(t, try_enter);
+            world_come_in(t);
         }
     }
     lockorder_push(RANK_WORLD);
@@ -243,18 +247,22 @@ void world_safepoint(Thread *t)
 {
     /* First the bits, then the word: a kick for a stop that begins in between sets them again. */
     mt_fetch_and(&t->cpu->pending, ~(MT_PEND_WORLD | MT_PEND_RCU));
-    if (is_sequential()) {
-        seq_safepoint(t);
+    if (is_sequential() && !world_owns_stop(t)) { /* keeps its turn */
+        lockorder_pop(RANK_WORLD);
+        world_mark_outside(t);
     } else {
         world_leave(t);
-        world_enter(t);
     }
+    world_enter(t);
 }
 
 void world_quantum_end(Thread *t)
 {
     if (is_sequential() && !world_owns_stop(t)) {
+        lockorder_pop(RANK_WORLD);
+        world_mark_outside(t);
         seq_quantum_end(t);
+        world_enter(t);
     }
 }
 
@@ -470,11 +478,15 @@ static void writer_give(void)
 
 static void freeze_locked(Thread *t, Thread *by)
 {
+    bool already = t->frozen_by != NULL;
+
     t->frozen_by = by;
+    if (already) {
+        return;
+    }
+    t->frozen_stopper = threadqueue_remove(&writers, t);
     if (is_sequential()) {
         seq_freeze_locked(t);
-    } else {
-        t->frozen_waits = threadqueue_remove(&writers, t);
     }
 }
 
@@ -490,12 +502,10 @@ void world_freeze(Thread *by, pid_t tid)
 static void thaw_locked(Thread *t)
 {
     t->frozen_by = NULL;
-    if (!t->frozen_waits) {
-        return;
-    }
-    t->frozen_waits = false;
     if (is_sequential()) {
         seq_thaw_locked(t);
+    }
+    if (!t->frozen_stopper) {
         return;
     }
     threadqueue_push(&writers, t);
@@ -596,12 +606,11 @@ static void stop(Thread *t, bool empty)
         world_mark_outside(t);
     }
     lockorder_check(RANK_WORLD_SCAN);
-    if (is_sequential()) {
-        seq_stop(t, inside);
-    } else {
-        writer_take(t);
-        stop_readers(t, empty);
+    if (is_sequential() && !inside) {
+        seq_stop_begin(t);
     }
+    writer_take(t);
+    stop_readers(t, empty);
     lockorder_push(RANK_WORLD);
     t->world_stop_was_inside = inside;
     t->world_stop_depth = 1;
@@ -631,17 +640,12 @@ void world_resume(Thread *t)
     MT_DCHECK(!world_is_inside(t));
     lockorder_pop(RANK_WORLD);
     mt_store_relaxed(&mt_world.owner, NULL);
-    if (is_sequential()) {
-        seq_resume(t, t->world_stop_was_inside);
-        if (t->world_stop_was_inside) {
-            lockorder_push(RANK_WORLD);
-        }
-        return;
-    }
     resume_readers(WORLD_STOP | WORLD_HALT);
     writer_give();
     if (t->world_stop_was_inside) {
         world_enter(t);
+    } else if (is_sequential()) {
+        seq_stop_end(t);
     }
 }
 
@@ -747,11 +751,12 @@ void world_vfork_returned(Thread *t)
         t->world_stop_depth = 1;
         t->world_stop_was_inside = false;
         world_resume(t);
-    } else if (is_sequential()) {
-        seq_forget(t);
     } else {
         mt_mutex_lock(&mt_world.queue);
         threadqueue_remove(&writers, t);
         mt_mutex_unlock(&mt_world.queue);
+    }
+    if (is_sequential()) {
+        seq_forget(t);
     }
 }

@@ -39,6 +39,8 @@ extern World mt_world;
 /* Own word of a thread that changes sides, in the slow paths: the scanner is woken. */
 void world_mark_inside(Thread *t);
 void world_mark_outside(Thread *t);
+/* t, OUTSIDE, becomes INSIDE; behind a stop, if there is one. */
+void world_come_in(Thread *t);
 
 static inline bool world_owns_stop(const Thread *t)
 {
@@ -128,10 +130,9 @@ void threadlist_after_fork_child(Thread *t);
 void seq_init(void);
 void seq_enter(Thread *t);
 void seq_leave(Thread *t);
-void seq_safepoint(Thread *t);
 void seq_quantum_end(Thread *t);
-void seq_stop(Thread *t, bool inside);
-void seq_resume(Thread *t, bool inside);
+void seq_stop_begin(Thread *t);
+void seq_stop_end(Thread *t);
 void seq_after_fork_child(Thread *t, bool inside);
 void seq_forget(Thread *t);
 void seq_freeze_locked(Thread *t);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * world_seq.c -- sequential mode: the gate that lets one thread at a time INSIDE.
- * Role:       a lock with a queue. Who comes next: a thread that wants to stop the world; else the one
- *             from whom such a thread has borrowed the gate; else, by --fair-sched, the first in the
- *             queue (yes, try) or whoever is quickest (no; but the end of a quantum hands over to the
- *             first in any case); else, with --sched-seed, one that the generator picks.
- * Invariants: Q1. a thread is INSIDE => it is the holder.
+ * world_seq.c -- sequential mode: the gate, which says whose turn it is.
+ * Role:       a lock with a queue. Who comes next: by --fair-sched, the first in the queue (yes, try) or
+ *             whoever is quickest (no; but the end of a quantum hands over to the first in any case);
+ *             with --sched-seed, one that the generator picks. Stops and grace periods are the world
+ *             lock's (world.c): they keep the holder OUTSIDE for a while, or let it stand where it is,
+ *             and do not change whose turn it is.
+ * Invariants: Q1. a thread runs guest code => it is the holder.
  *             Q2. without a seed: nobody holds the gate => nobody is queued (fair), or the first in
  *                 the queue has been woken (unfair).
  *             Q3. with a seed: nobody holds the gate and somebody is queued => one of the queued is
@@ -21,11 +22,9 @@
 
 #include <sched.h>
 
-static Thread *holder;
-static ThreadQueue gate;     /* with a seed in order of world_index, else of arrival */
-static ThreadQueue stoppers; /* threads that were OUTSIDE and want to stop the world */
-static Thread *borrowed;     /* gave the gate to a stopper at a safepoint, gets it back next */
-static Thread *arbiter;      /* with a seed: the queued thread that finds out who can be chosen */
+static Thread *holder;   /* atomic: a thread asks without the lock whether it is itself */
+static ThreadQueue gate; /* with a seed in order of world_index, else of arrival */
+static Thread *arbiter;  /* with a seed: the queued thread that finds out who can be chosen */
 static u64 rng;
 
 static const WorldConfig *config(void)
@@ -46,14 +45,22 @@ static u64 next_random(void)
 void seq_init(void)
 {
     rng = config()->seed;
-    if (config()->seeded) {
-        settle_init();
-    }
 }
 
 static void set_phase(Thread *t, u32 phase)
 {
     mt_store_release(&t->gate_phase, phase); /* pairs with settle_wait() */
+}
+
+/* Written by others under the lock, or with the world stopped. */
+static bool has_turn(const Thread *t)
+{
+    return mt_load_relaxed(&holder) == t;
+}
+
+static void set_holder_locked(Thread *t)
+{
+    mt_store_relaxed(&holder, t);
 }
 
 static void new_quantum_locked(Thread *t)
@@ -92,7 +99,7 @@ static void queue_locked(Thread *t)
 
 static void hand_to_locked(Thread *t)
 {
-    holder = t;
+    set_holder_locked(t);
     world_unpark(t);
     STAT_INC(HANDOVERS);
 }
@@ -116,18 +123,11 @@ static void choose_locked(void)
 /* The caller holds the gate no longer. force: also unfair mode hands over to the first. */
 static void give_locked(bool force)
 {
-    Thread *t = threadqueue_pop(&stoppers);
-
-    holder = NULL;
-    if (t != NULL) {
-        hand_to_locked(t);
-    } else if (borrowed != NULL) {
-        t = borrowed;
-        borrowed = NULL;
-        hand_to_locked(t);
-    } else if (gate.head == NULL) {
+    set_holder_locked(NULL);
+    if (gate.head == NULL) {
         return;
-    } else if (config()->seeded) {
+    }
+    if (config()->seeded) {
         if (arbiter == NULL) {
             world_unpark(gate.head); /* becomes the arbiter */
         }
@@ -138,16 +138,16 @@ static void give_locked(bool force)
     }
 }
 
-/* The arbiter's work: wait until it is certain who is at the gate, then choose. A stopper may take the
- * gate meanwhile; when it gives it back, arbitration begins anew. */
+/* The arbiter's work: wait until it is certain who is at the gate, then choose. Another one does it if this
+ * one has been frozen meanwhile. */
 static void arbitrate_locked(Thread *t)
 {
     arbiter = t;
     mt_mutex_unlock(&mt_world.queue);
     settle_wait();
     mt_mutex_lock(&mt_world.queue);
-    arbiter = NULL;
-    if (holder == NULL) {
+    if (arbiter == t) {
+        arbiter = NULL;
         choose_locked();
     }
 }
@@ -162,21 +162,19 @@ static void wait_turn_locked(Thread *t)
             arbitrate_locked(t);
         } else {
             threadqueue_remove(&gate, t);
-            holder = t;
+            set_holder_locked(t);
         }
     }
     set_phase(t, GATE_HOLDS);
     new_quantum_locked(t);
 }
 
-/* ---- enter, leave, hand over ---- */
-
-void seq_enter(Thread *t)
+static void take_turn(Thread *t)
 {
     set_phase(t, GATE_ARRIVING);
     mt_mutex_lock(&mt_world.queue);
     if (holder == NULL && !config()->seeded) {
-        holder = t; /* Q2: nobody is queued, or we are quicker */
+        set_holder_locked(t); /* Q2: nobody is queued, or we are quicker */
         set_phase(t, GATE_HOLDS);
         new_quantum_locked(t);
     } else {
@@ -184,7 +182,24 @@ void seq_enter(Thread *t)
         wait_turn_locked(t);
     }
     mt_mutex_unlock(&mt_world.queue);
-    world_mark_inside(t);
+}
+
+/* ---- enter, leave, hand over ---- */
+
+/* t, OUTSIDE, comes INSIDE when it is its turn and no stop is under way. While it waits for the end of a stop it
+ * can lose its turn. */
+void seq_enter(Thread *t)
+{
+    for (;;) {
+        if (!has_turn(t)) {
+            take_turn(t);
+        }
+        world_come_in(t);
+        if (has_turn(t)) { /* behind world_come_in(): what was done to the stopped world is seen */
+            return;
+        }
+        world_mark_outside(t);
+    }
 }
 
 /* t is marked OUTSIDE already. */
@@ -192,114 +207,78 @@ void seq_leave(Thread *t)
 {
     set_phase(t, GATE_AWAY);
     mt_mutex_lock(&mt_world.queue);
-    give_locked(false);
+    if (holder == t) {
+        give_locked(false);
+    }
     mt_mutex_unlock(&mt_world.queue);
 }
 
+/* t has been marked OUTSIDE, and will enter next. */
 void seq_quantum_end(Thread *t)
 {
-    world_mark_outside(t);
     mt_mutex_lock(&mt_world.queue);
-    if (gate.head == NULL && stoppers.head == NULL && !config()->seeded) {
+    if (holder == t && gate.head == NULL && !config()->seeded) {
         new_quantum_locked(t);
-    } else {
+    } else if (holder == t) {
         queue_locked(t);
         give_locked(true);
         wait_turn_locked(t);
     }
     mt_mutex_unlock(&mt_world.queue);
-    world_mark_inside(t);
 }
 
 /* ---- stops ---- */
 
-/* The holder at a safepoint: a grace period is content with its having been OUTSIDE for a moment, a
- * stopper borrows the gate. Neither changes whose turn it is. */
-void seq_safepoint(Thread *t)
+/* With a seed nobody is chosen while one that is OUTSIDE stops the world: it sleeps in between, and not for
+ * a reason that lasts. */
+void seq_stop_begin(Thread *t)
 {
-    world_mark_outside(t);
-    mt_mutex_lock(&mt_world.queue);
-    if (stoppers.head != NULL) {
-        borrowed = t;
-        hand_to_locked(threadqueue_pop(&stoppers));
-        while (holder != t) {
-            world_park(t, -1);
-        }
-    }
-    mt_mutex_unlock(&mt_world.queue);
-    world_mark_inside(t);
-}
-
-/* The holder, if it may be running guest code, is asked to come to a safepoint. */
-static void kick_holder_locked(void)
-{
-    if (holder != NULL && !world_owns_stop(holder)) {
-        world_kick(holder, MT_PEND_WORLD);
-    }
-}
-
-/* inside: t has just been marked OUTSIDE, but still holds the gate, and with it the world. */
-void seq_stop(Thread *t, bool inside)
-{
-    if (inside) {
-        return;
-    }
     set_phase(t, GATE_ARRIVING);
-    mt_mutex_lock(&mt_world.queue);
-    if (holder == NULL) {
-        holder = t;
-    } else {
-        threadqueue_push(&stoppers, t);
-        set_phase(t, GATE_WAITING);
-        while (holder != t) {
-            kick_holder_locked();
-            world_park(t, WORLD_PATIENCE_NS);
-        }
-    }
-    mt_mutex_unlock(&mt_world.queue);
-    set_phase(t, GATE_HOLDS);
 }
 
-void seq_resume(Thread *t, bool inside)
+void seq_stop_end(Thread *t)
 {
-    if (inside) {
-        world_mark_inside(t);
-        return;
-    }
-    seq_leave(t);
+    set_phase(t, GATE_AWAY);
 }
 
 /* ---- fork, vfork ---- */
 
 void seq_after_fork_child(Thread *t, bool inside)
 {
-    holder = inside ? t : NULL;
-    gate = stoppers = (ThreadQueue){NULL, NULL};
-    borrowed = NULL;
+    set_holder_locked(inside ? t : NULL);
+    gate = (ThreadQueue){NULL, NULL};
     arbiter = NULL;
     set_phase(t, inside ? GATE_HOLDS : GATE_AWAY);
 }
 
 /* ---- threads that a tracer has stopped ---- */
 
-/* t can't take its turn: it leaves the queues. */
+/* t can't take its turn: it leaves the queue, or loses the gate. */
 void seq_freeze_locked(Thread *t)
 {
-    t->frozen_stopper = threadqueue_remove(&stoppers, t) || borrowed == t;
-    t->frozen_waits = t->frozen_stopper || threadqueue_remove(&gate, t);
-    borrowed = borrowed == t ? NULL : borrowed;
+    t->frozen_waits = t->gate_phase == GATE_WAITING; /* handed the gate, perhaps */
+    threadqueue_remove(&gate, t);
+    if (t->gate_phase != GATE_AWAY) {
+        set_phase(t, GATE_WAITING); /* nobody waits for its arrival */
+    }
+    if (arbiter == t) {
+        arbiter = NULL;
+    }
+    if (holder == t || holder == NULL) {
+        give_locked(false);
+    }
 }
 
-/* It waits still, where it did; one that had lent the gate waits to be handed it, as a stopper does. */
+/* It waits still, where it did; or finds out that it has lost its turn. */
 void seq_thaw_locked(Thread *t)
 {
-    if (t->frozen_stopper) {
-        threadqueue_push(&stoppers, t);
-    } else {
+    if (t->frozen_waits) {
         queue_locked(t);
-    }
-    if (holder == NULL) {
-        give_locked(false);
+        if (holder == NULL) {
+            give_locked(false);
+        }
+    } else if (t->gate_phase != GATE_AWAY) {
+        set_phase(t, GATE_ARRIVING);
     }
 }
 
@@ -308,8 +287,6 @@ void seq_forget(Thread *t)
 {
     mt_mutex_lock(&mt_world.queue);
     threadqueue_remove(&gate, t);
-    threadqueue_remove(&stoppers, t);
-    borrowed = borrowed == t ? NULL : borrowed;
     arbiter = arbiter == t ? NULL : arbiter;
     if (holder == t ||
         holder == NULL) { /* t may have been woken to see to it that somebody goes on */

@@ -692,23 +692,45 @@ static void round_robin(void)
     }
 }
 
-/* A stop from OUTSIDE borrows the gate of one that spins INSIDE. */
+/* Waits for its turn. */
+static void *enter_once(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    world_enter(&s->t);
+    mt_fetch_add(&progress, 1000000);
+    world_leave(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+/* One whose turn it is, and who does not end it, is stopped where it spins; it keeps its turn. */
 static void sequential_stop(void)
 {
-    Sim *s;
+    Sim *s, *waits;
+    u64 work;
 
     begin((WorldConfig){.fair = FAIR_YES, .quantum = 10});
     s = start(1, spin);
     wait_progress(1);
+    waits = start(2, enter_once);
     for (int i = 0; i < 20; i++) {
         world_stop(&self->t);
+        work = mt_load_relaxed(&s->work);
+        sim_sleep_us(1000);
+        CHECK(mt_load_relaxed(&s->work) == work);
+        world_resume(&self->t);
+        world_stop_empty(&self->t);
         CHECK((mt_load_acquire(&s->t.world_state) & 1) == 0);
         world_resume(&self->t);
         world_synchronize(&self->t);
     }
+    CHECK(s->work > 0 && mt_load_relaxed(&progress) < 1000000);
     mt_store_relaxed(&quit, 1);
     world_synchronize(&self->t);
     finish(s);
+    finish(waits);
 }
 
 static void test_seeded(void **state)
