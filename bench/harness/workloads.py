@@ -101,6 +101,8 @@ def events(c):
                  "result", env={"OMP_NUM_THREADS": "2"}),
         Workload("events", "/bin/true", ["/bin/true"], repeat=max(3, c.number(20))),
         event("fork and wait", "fork", 2000),
+        Workload("events", "shell script with children",
+                 ["/bin/bash", c.script("children.sh"), c.n(300)]),
         event("pipe, there and back", "pipe", 60000),
         event("hand-over of a contended mutex", "handover", 100000),
     ]
