@@ -14,6 +14,10 @@ def save(data, path):
     os.rename(path + ".new", path)
 
 
+# Of the events: those that are measured from outside, in seconds.
+WHOLE_PROCESSES = ("/bin/true", "shell script with children")
+
+
 def value(r, metric):
     """What is measured of a record: less is better, in ns per operation or seconds."""
     if not r["ok"]:
@@ -100,7 +104,7 @@ def print_ratios(rows, different, title, absolutes, unit):
         name = key[0]
         cells = [name]
         if absolutes:
-            scale = 1 if name == "/bin/true" else unit
+            scale = 1 if name in WHOLE_PROCESSES else unit
             native, none = row.get("native"), row.get("none")
             odd = native is None or native < 1e-6 and unit == 1
             cells += ["-" if odd else duration(native * scale),
