@@ -38,10 +38,6 @@
 
 extern char **environ;
 
-#ifdef MT_TEST_TOOL
-extern const MtvgTool MT_TEST_TOOL; /* an executable of the tests' own, with their tool */
-#endif
-
 const MtvgTool *mt_tool;
 
 static void check(int r, const char *what)
@@ -203,16 +199,20 @@ static u64 guest_pc(void)
     return mt_cpu.rip;
 }
 
+/* A tool that has been linked in takes the place of "none". */
+static const MtvgTool *choose_tool(void)
+{
+    switch (mt_opts.tool) {
+    case TOOL_LACKEY: return &mt_tool_lackey;
+    default: return &mtvg_tool != NULL ? &mtvg_tool : &mt_tool_none;
+    }
+}
+
 static int own_argc;
 
 /* All of it, on a stack that is large enough. Ends the main thread. */
 static void run(void)
 {
-#ifdef MT_TEST_TOOL
-    static const MtvgTool *const tools[] = {&MT_TEST_TOOL, &MT_TEST_TOOL};
-#else
-    static const MtvgTool *const tools[] = {&mt_tool_none, &mt_tool_lackey};
-#endif
     ExecTarget target;
     Thread *t;
     int code;
@@ -223,7 +223,7 @@ static void run(void)
     log_init();
     stress_init();
     resolve(&target);
-    mt_tool = tools[mt_opts.tool];
+    mt_tool = choose_tool();
     cpu_init();
     init_world();
     init_translator();

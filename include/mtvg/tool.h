@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * mtvg/tool.h -- what a tool is to the runtime, and the runtime to a tool (docs/TOOLS.md).
- * A tool sees this header and base/ only. Domain: all callbacks run in the slow domain: they are
- * ordinary C, vector registers and libc included. Those marked INSIDE hold the world lock for
- * reading: they must not block, nor wait for another guest thread. */
+ * A tool is linked with libmtvg into an mtvg of its own, in which it takes the place of the tool "none": it
+ * defines mtvg_tool, see the end. All callbacks are ordinary C, vector registers and libc included, unless
+ * they say otherwise; several threads are in them at the same time. Those marked INSIDE hold the world
+ * lock for reading: they must not block, nor wait for another guest thread. */
 #ifndef MTVG_TOOL_H
 #define MTVG_TOOL_H
 
-#include "base/base.h"
+#include "mtvg/types.h"
 
 struct Thread;
 typedef struct MtvgSb MtvgSb; /* a superblock being translated; dies with the instrument callback */
@@ -347,6 +348,16 @@ typedef struct MtvgSyscall {
 /* A function that uses general registers only. */
 #define MTVG_LIGHT __attribute__((target("general-regs-only")))
 
+/* --- the log, the guest's memory --------------------------------------------------------------- */
+
+/* A line of its own in the log, "==PID== text" (at most 1,000 bytes); dropped with -q. */
+void mtvg_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* n bytes into the log as they are. Signal-safe; up to 4,096 bytes are not mixed with another's. */
+void mtvg_write(const char *text, u64 n);
+
+/* Copies n bytes of the guest's memory, which may be unmapped at any time. 0, or -EFAULT. */
+int mtvg_read_memory(void *to, u64 from, u64 n);
+
 /* --- the tool --------------------------------------------------------------------------------- */
 
 /* A tool: a table of callbacks, each of which may be NULL. */
@@ -420,5 +431,8 @@ typedef struct MtvgTool {
     /* Once, at the end of the run. The world is stopped: no other thread runs guest code. */
     void (*finish)(struct Thread *t);
 } MtvgTool;
+
+/* To be defined by a tool. */
+extern const MtvgTool mtvg_tool __attribute__((weak));
 
 #endif

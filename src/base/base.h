@@ -3,18 +3,7 @@
 #ifndef MT_BASE_H
 #define MT_BASE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-typedef uint8_t u8;
-typedef uint16_t u16;
-typedef uint32_t u32;
-typedef uint64_t u64;
-typedef int8_t i8;
-typedef int16_t i16;
-typedef int32_t i32;
-typedef int64_t i64;
+#include "mtvg/types.h"
 
 /* An address in the guest's view. Guest memory is identity-mapped, so it can be read through a
  * pointer, but only with safe_read() and friends: the guest may unmap it at any moment. */

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * lackey.c -- counts instructions, loads, stores and branches; prints memory accesses.
  * Role: the reference for authors of tools (docs/TOOLS.md): uses the interface, and nothing else of
- *       the runtime but its options and its log. */
+ *       the runtime but its options. */
 #include "tools/lackey.h"
 
-#include "base/log.h"
 #include "base/options.h"
 
 #include <inttypes.h>
@@ -86,16 +85,16 @@ static void print_counts(void)
     u64 c[MTVG_NCOUNTERS];
 
     mtvg_counters(c);
-    mt_umsg("Counted by lackey, all threads together:");
-    mt_umsg("  superblocks entered:   %'" PRIu64, c[COUNT_BLOCKS]);
-    mt_umsg("  guest instrs:          %'" PRIu64, c[COUNT_INSNS]);
-    mt_umsg("  loads:                 %'" PRIu64, c[COUNT_LOADS]);
-    mt_umsg("  stores:                %'" PRIu64, c[COUNT_STORES]);
-    mt_umsg("  conditional branches:  %'" PRIu64, c[COUNT_JCCS]);
-    mt_umsg("    of these taken:      %'" PRIu64, c[COUNT_JCCS] - c[COUNT_NOT_TAKEN]);
-    mt_umsg("  jumps:                 %'" PRIu64, c[COUNT_JUMPS]);
-    mt_umsg("  calls:                 %'" PRIu64, c[COUNT_CALLS]);
-    mt_umsg("  returns:               %'" PRIu64, c[COUNT_RETURNS]);
+    mtvg_message("Counted by lackey, all threads together:");
+    mtvg_message("  superblocks entered:   %'" PRIu64, c[COUNT_BLOCKS]);
+    mtvg_message("  guest instrs:          %'" PRIu64, c[COUNT_INSNS]);
+    mtvg_message("  loads:                 %'" PRIu64, c[COUNT_LOADS]);
+    mtvg_message("  stores:                %'" PRIu64, c[COUNT_STORES]);
+    mtvg_message("  conditional branches:  %'" PRIu64, c[COUNT_JCCS]);
+    mtvg_message("    of these taken:      %'" PRIu64, c[COUNT_JCCS] - c[COUNT_NOT_TAKEN]);
+    mtvg_message("  jumps:                 %'" PRIu64, c[COUNT_JUMPS]);
+    mtvg_message("  calls:                 %'" PRIu64, c[COUNT_CALLS]);
+    mtvg_message("  returns:               %'" PRIu64, c[COUNT_RETURNS]);
 }
 
 static void finish(struct Thread *t)

@@ -12,7 +12,6 @@
 #include "tools/lackey.h"
 
 #include "base/lockorder.h"
-#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +35,7 @@ static Buffer *list;
 
 static void flush(Buffer *b)
 {
-    log_raw(b->text, b->used);
+    mtvg_write(b->text, b->used);
     b->used = 0;
 }
 

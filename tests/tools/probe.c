@@ -4,8 +4,6 @@
  * probe_guest.c says that it does. */
 #include "mtvg/tool.h"
 
-#include "base/log.h"
-
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,7 +18,7 @@ static void say(const char *format, ...)
     va_start(ap, format);
     n = vsnprintf(line, sizeof(line), format, ap);
     va_end(ap);
-    log_raw(line, (size_t)n);
+    mtvg_write(line, (size_t)n);
 }
 
 static void on_map(u64 start, u64 len, int prot)
@@ -125,7 +123,7 @@ static void on_init(void)
     mtvg_replace("libc.so.*", "memcpy@GLIBC_2.999", replaced_move, 3);
 }
 
-const MtvgTool mt_tool_probe = {
+const MtvgTool mtvg_tool = {
     .name = "probe",
     .init = on_init,
     .thread_start = on_thread_start,

@@ -5,10 +5,8 @@
  * first so many, BAD: none. Everything may be but what surrounds heap blocks, freed blocks, and the
  * stack more than a red zone below rsp.
  * Each access is checked inline; the heap and glibc's string functions are replaced. */
+#include "base/base.h"
 #include "mtvg/tool.h"
-
-#include "base/log.h"
-#include "base/safe.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -106,7 +104,7 @@ static bool is_block(u64 block)
 {
     Header h;
 
-    return (block & 15) == 0 && safe_read(&h, block - GAP, sizeof(h)) == 0 &&
+    return (block & 15) == 0 && mtvg_read_memory(&h, block - GAP, sizeof(h)) == 0 &&
            h.magic == (MAGIC ^ block);
 }
 
@@ -124,7 +122,7 @@ static u64 heap_free(u64 block)
     }
     if (!is_block(block) || !__atomic_compare_exchange_n(&header_of(block)->freed, &zero, 1, false,
                                                          __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-        log_raw("probe: invalid free\n", 20);
+        mtvg_write("probe: invalid free\n", 20);
         return 0;
     }
     mark(block, MT_ALIGN_UP(header_of(block)->size, 8), BAD);
@@ -162,8 +160,8 @@ static void report(bool write, u64 addr, u64 size)
             break;
         }
     }
-    log_raw(line, (size_t)snprintf(line, sizeof(line), "probe: invalid %s %d: %s\n",
-                                   write ? "write" : "read", (int)size, where));
+    mtvg_write(line, (size_t)snprintf(line, sizeof(line), "probe: invalid %s %d: %s\n",
+                                      write ? "write" : "read", (int)size, where));
 }
 
 /* A vector that lies in one piece of memory of its size, and partly is addressable, may be loaded by
@@ -748,7 +746,7 @@ static void on_signal(struct Thread *t, int sig, u64 handler, u64 old_sp, u64 sp
     mark(from, mtvg_sp_switched(old_sp, sp) || old_sp < sp ? 4096 : (old_sp & ~7ull) - from, 0);
 }
 
-const MtvgTool mt_tool_addr = {
+const MtvgTool mtvg_tool = {
     .name = "addr",
     .uses_gs = true,
     .lax_flags = true,

@@ -4,8 +4,6 @@
  * Linked into mtvg_behind. */
 #include "mtvg/tool.h"
 
-#include "base/log.h"
-
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -99,10 +97,10 @@ static void finish(struct Thread *t)
                  (long long)(behind[EMULATED] - done[EMULATED]), (unsigned long long)done[EMULATED],
                  (long long)(behind[SYSCALLS] + gone - done[SYSCALLS]),
                  (unsigned long long)done[SYSCALLS], (unsigned long long)wrong);
-    log_raw(line, (size_t)n);
+    mtvg_write(line, (size_t)n);
 }
 
-const MtvgTool mt_tool_behind = {
+const MtvgTool mtvg_tool = {
     .name = "behind",
     .instrument = instrument,
     .thread_end = on_end,

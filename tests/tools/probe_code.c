@@ -5,10 +5,8 @@
  *     an operand read through %gs (base 0) is what a load from its computed address reads;
  *     each instruction moves rsp as announced.
  * The guest must not notice: tests/tool_probe.py compares its output with the native run's. */
+#include "base/base.h"
 #include "mtvg/tool.h"
-
-#include "base/log.h"
-#include "base/safe.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,6 +31,12 @@ static void count(u64 *n)
 {
     __atomic_fetch_add(n, 1, __ATOMIC_RELAXED);
 }
+
+#ifdef PROBE_LAX
+#define LAX true
+#else
+#define LAX false
+#endif
 
 static u32 next(u64 *seed)
 {
@@ -248,7 +252,8 @@ static void on_difference(const MtvgCall *c)
     u8 byte;
 
     mtvg_resolve(c, &c->mems[c->arg], a);
-    count(safe_read(&byte, a[0].addr, 1) != 0 || safe_read(&byte, a[0].addr + a[0].size - 1, 1) != 0
+    count(mtvg_read_memory(&byte, a[0].addr, 1) != 0 ||
+                  mtvg_read_memory(&byte, a[0].addr + a[0].size - 1, 1) != 0
               ? &faults
               : &wrong_loads);
 }
@@ -362,15 +367,10 @@ static void add_annotations(MtvgSb *sb, bool calls)
     }
 }
 
+/* A call looks at all registers and flags; without, dead ones are really used. */
 static void instrument(MtvgSb *sb)
 {
-    add_annotations(sb, true);
-}
-
-/* A call looks at all registers and flags; without, dead ones are really used. */
-static void instrument_without_calls(MtvgSb *sb)
-{
-    add_annotations(sb, false);
+    add_annotations(sb, !LAX);
 }
 
 static void on_start(struct Thread *t)
@@ -396,22 +396,18 @@ static void finish(struct Thread *t)
                  "probe: code checked %d wrong %llu loads %llu faults %d rsp %llu moves %d\n",
                  checked > 1000, (unsigned long long)wrong, (unsigned long long)wrong_loads,
                  faults > 0, (unsigned long long)wrong_rsp, moves > 10);
-    log_raw(line, (size_t)n);
+    mtvg_write(line, (size_t)n);
 }
 
-#define TOOL(variable, lax, fn)            \
-    const MtvgTool variable = {            \
-        .name = "code",                    \
-        .uses_gs = true,                   \
-        .lax_flags = lax,                  \
-        .lax_gprs = lax,                   \
-        .instrument = fn,                  \
-        .thread_start = on_start,          \
-        .thread_end = on_end,              \
-        .signal = on_signal,               \
-        .signal_return = on_signal_return, \
-        .finish = finish,                  \
-    }
-
-TOOL(mt_tool_code, false, instrument);
-TOOL(mt_tool_codelax, true, instrument_without_calls);
+const MtvgTool mtvg_tool = {
+    .name = "code",
+    .uses_gs = true,
+    .lax_flags = LAX,
+    .lax_gprs = LAX,
+    .instrument = instrument,
+    .thread_start = on_start,
+    .thread_end = on_end,
+    .signal = on_signal,
+    .signal_return = on_signal_return,
+    .finish = finish,
+};

@@ -4,8 +4,6 @@
  * Linked into mtvg_keys (tests/tool_probe.py). */
 #include "mtvg/tool.h"
 
-#include "base/log.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -68,10 +66,10 @@ static void finish(struct Thread *t)
                      entries > 1000, asked > 100, (unsigned long long)wrong,
                      (unsigned long long)wrong_asked, (unsigned long long)wrong_gs);
 
-    log_raw(line, (size_t)n);
+    mtvg_write(line, (size_t)n);
 }
 
-const MtvgTool mt_tool_keys = {
+const MtvgTool mtvg_tool = {
     .name = "keys",
     .uses_gs = true,
     .instrument = instrument,
