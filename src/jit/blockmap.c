@@ -383,7 +383,7 @@ void return_points_publish(Block *b)
 
 Block *return_point_owner(GuestAddr pc)
 {
-    u32 host = mt_load_relaxed(ret_slot(pc));
+    u32 host = mt_load_acquire(ret_slot(pc)); /* pairs with return_points_locked() */
     ChunkKind kind;
     Block *b;
     CacheOff at;

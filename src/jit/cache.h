@@ -161,7 +161,7 @@ static inline u64 *ibt_slot(GuestAddr pc)
 /* The slot of the returns' table. */
 static inline u32 *ret_slot(GuestAddr pc)
 {
-    return &mt_cache.ret[cache_index(pc, mt_cache.ret_mask)];
+    return &mt_cache.ret[cache_index(pc, mt_load_relaxed(&mt_cache.ret_mask))];
 }
 
 static inline CacheOff cache_off(u64 host_pc)

@@ -52,7 +52,7 @@ static void ret_clear(void)
     if (mt_cache.return_stack) {
         madvise(mt_cache.ret, (last + 1) * sizeof(*mt_cache.ret), MADV_POPULATE_WRITE);
         for (u32 i = 0; i <= last; i++) {
-            mt_cache.ret[i] = (u32)mt_cache.glue_ret_miss;
+            mt_store_relaxed(&mt_cache.ret[i], (u32)mt_cache.glue_ret_miss); /* as above */
         }
     }
 }
@@ -141,7 +141,7 @@ static u32 grow_mask(u32 mask, u32 copy_at, u32 want, u32 size)
     while (last < want && last < size - 1) {
         last = last << 1 | 1;
     }
-    *(u64 *)cache_write_ptr(cache_off(copy_at)) = (u64)last << shift;
+    mt_store_relaxed((u64 *)cache_write_ptr(cache_off(copy_at)), (u64)last << shift);
     return last << shift;
 }
 
@@ -153,8 +153,8 @@ void cache_size_tables_world(u32 blocks)
     /* A thread in the fast domain may use the old one once more: what it finds is checked. */
     mt_store_relaxed(&mt_cache.ibt_mask, grow_mask(mt_cache.ibt_mask, mt_cache.ibt_mask_at,
                                                    apart ? 2 * blocks : 8 * blocks, MT_IBT_SIZE));
-    mt_cache.ret_mask = grow_mask(mt_cache.ret_mask, mt_cache.ret_mask_at, 8 * blocks,
-                                  apart ? MT_RET_SIZE : 1);
+    mt_store_relaxed(&mt_cache.ret_mask, grow_mask(mt_cache.ret_mask, mt_cache.ret_mask_at,
+                                                   8 * blocks, apart ? MT_RET_SIZE : 1));
     cache_tables_clear();
 }
 

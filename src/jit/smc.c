@@ -71,8 +71,9 @@ typedef struct PageEntry {
     SpanList list; /* the same, but that smc_publish() adds to it under the group's lock only */
 } PageEntry;
 
-/* Written under page_lock. The epoch goes up before the count goes down: a thread whose system call met
- * a protected page sees one or the other. */
+/* Written under page_lock. A page is counted before it is protected and until it is writable again, and the
+ * epoch goes up before the count goes down: a thread whose system call met a protected page sees one or the
+ * other. */
 u32 mt_smc_protected, mt_smc_epoch;
 u64 mt_smc_lo, mt_smc_hi;
 
@@ -160,15 +161,6 @@ static u32 new_version_locked(void)
     return next_version;
 }
 
-static void watch_result(const PageEntry *p, PageWatch *w)
-{
-    w->page = p->page;
-    w->entry = p->number;
-    w->version = p->version;
-    w->checked = p->checked;
-    w->self = p->checked && p->self;
-}
-
 /* Before the count goes up: who sees the page counted sees it in the range. */
 static void widen_range_locked(GuestAddr page)
 {
@@ -180,6 +172,33 @@ static void widen_range_locked(GuestAddr page)
     if (first || page + MT_PAGE_SIZE > mt_smc_hi) {
         mt_store_relaxed(&mt_smc_hi, page + MT_PAGE_SIZE);
     }
+}
+
+static void count_protected_locked(PageEntry *p)
+{
+    if (!p->is_protected) {
+        widen_range_locked(p->page * MT_PAGE_SIZE);
+        mt_fetch_add(&mt_smc_protected, 1);
+    }
+    p->is_protected = true;
+}
+
+static void uncount_protected_locked(PageEntry *p)
+{
+    if (p->is_protected) {
+        p->is_protected = false;
+        mt_fetch_add(&mt_smc_epoch, 1);
+        mt_fetch_sub(&mt_smc_protected, 1);
+    }
+}
+
+static void watch_result(const PageEntry *p, PageWatch *w)
+{
+    w->page = p->page;
+    w->entry = p->number;
+    w->version = p->version;
+    w->checked = p->checked;
+    w->self = p->checked && p->self;
 }
 
 /* Gives the page a new version. Returns what was on its list: S4, nobody comes to it behind us. */
@@ -210,14 +229,10 @@ static void validate_locked(PageEntry *p, const AspaceInfo *info)
         self = (info->prot & PROT_WRITE) != 0; /* there will be no fault to tell */
     }
     if ((info->prot & PROT_WRITE) && !checked) {
+        count_protected_locked(p);
         if (aspace_host_protect_locked(addr, MT_PAGE_SIZE, false) != 0) {
+            uncount_protected_locked(p);
             checked = true;
-        } else {
-            if (!p->is_protected) {
-                widen_range_locked(addr);
-                mt_fetch_add(&mt_smc_protected, 1);
-            }
-            p->is_protected = true;
         }
     }
     new_state_locked(p, true, checked, self); /* the list is empty, it was not valid */
@@ -462,19 +477,23 @@ static void drop_blocks_locked(PageEntry *p, bool checked, bool self)
     free(list.spans);
 }
 
-static void unprotect_locked(PageEntry *p)
+/* aspace_lock and page_lock held: the page may be written from now on. */
+static void allow_write_locked(PageEntry *p, bool checked, bool self)
 {
-    if (p->is_protected) {
-        p->is_protected = false;
-        mt_fetch_add(&mt_smc_epoch, 1);
-        mt_fetch_sub(&mt_smc_protected, 1);
-    }
+    drop_blocks_locked(p, checked, self);
+    aspace_host_protect_locked(p->page * MT_PAGE_SIZE, MT_PAGE_SIZE, true);
+    uncount_protected_locked(p);
 }
 
-static void page_changed_locked(PageEntry *p)
+/* Some changes (madvise) leave the host's protection as it was. */
+static void page_changed_locked(PageEntry *p, bool is_mapped)
 {
-    drop_blocks_locked(p, false, false);
-    unprotect_locked(p);
+    if (is_mapped && p->is_protected) {
+        allow_write_locked(p, false, false);
+    } else {
+        drop_blocks_locked(p, false, false);
+        uncount_protected_locked(p);
+    }
 }
 
 void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
@@ -487,25 +506,17 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
             PageEntry *p = find(page);
 
             if (p != NULL) {
-                page_changed_locked(p);
+                page_changed_locked(p, new_prot >= 0);
             }
         }
     } else {
         for (u32 i = 1; i < entry_count; i++) {
             if (entry_at(i)->page >= first && entry_at(i)->page <= last) {
-                page_changed_locked(entry_at(i));
+                page_changed_locked(entry_at(i), new_prot >= 0);
             }
         }
     }
     mt_mutex_unlock(&page_lock);
-}
-
-/* aspace_lock and page_lock held: the page may be written from now on. */
-static void allow_write_locked(PageEntry *p, bool checked, bool self)
-{
-    drop_blocks_locked(p, checked, self);
-    unprotect_locked(p);
-    aspace_host_protect_locked(p->page * MT_PAGE_SIZE, MT_PAGE_SIZE, true);
 }
 
 bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
@@ -527,8 +538,7 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)
         allow_write_locked(p, p->checked || ++p->faults > MT_FAULTS_TO_CHECK, p->self || self);
         *step_over = self && !p->checked;
     } else if (ours) {
-        /* Another thread was first; or the page's contents were dropped (madvise), which forgets the
-         * translations but leaves the host's protection. */
+        /* Another thread was first. */
         ours = !p->valid || p->checked;
         if (ours) {
             allow_write_locked(p, p->checked, p->self);
@@ -575,7 +585,7 @@ bool smc_allow_write(GuestAddr start, u64 len)
         GuestAddr page = p->page * MT_PAGE_SIZE;
 
         if (p->is_protected && page < end && page + MT_PAGE_SIZE > start) {
-            allow_write_locked(p, p->checked, p->self);
+            allow_write_locked(p, p->checked || ++p->faults > MT_FAULTS_TO_CHECK, p->self);
             any = true;
         }
     }
@@ -588,7 +598,10 @@ int smc_safe_write(GuestAddr to, const void *from, size_t n)
 {
     int r = safe_write(to, from, n);
 
-    return r != 0 && smc_unprotect_all() ? safe_write(to, from, n) : r;
+    for (u32 i = 0; i < MT_EFAULT_REPEATS && r != 0 && smc_unprotect_all(); i++) {
+        r = safe_write(to, from, n);
+    }
+    return r;
 }
 
 void smc_before_fork(void)

@@ -49,6 +49,11 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot);
  * translation. Caller OUTSIDE. */
 bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over);
 
+/* How often what failed with EFAULT because of a protected page is done again: others may run code there,
+ * and have it protected, all the time. A page is not protected that often, but one that lies in the way of
+ * something whose ranges are not known. */
+#define MT_EFAULT_REPEATS 10u
+
 /* A system call failed with EFAULT: makes all write-protected pages writable (dropping their
  * translations). True: there were any, or other threads have made some writable since this thread
  * called it last: the call is to be repeated. */
@@ -72,10 +77,13 @@ static inline bool smc_any_protected(void)
 /* Can a write to [addr, addr + len) hit a protected page? */
 static inline bool smc_may_hit(GuestAddr addr, u64 len)
 {
-    u64 lo = mt_load_relaxed(&mt_smc_lo);
+    u64 lo;
 
-    return smc_any_protected() && addr < mt_load_relaxed(&mt_smc_hi) &&
-           (addr >= lo || lo - addr < len);
+    if (!smc_any_protected()) {
+        return false;
+    }
+    lo = mt_load_relaxed(&mt_smc_lo);
+    return addr < mt_load_relaxed(&mt_smc_hi) && (addr >= lo || lo - addr < len);
 }
 
 /* The kernel is going to write to [start, start + len): makes protected pages there writable (dropping

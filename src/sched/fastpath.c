@@ -91,11 +91,11 @@ static FastCall fast_syscall(Thread *t)
     CpuState *c = &mt_cpu;
     const u64 a[6] = {c->gpr[MT_RDI], c->gpr[MT_RSI], c->gpr[MT_RDX],
                       c->gpr[MT_R10], c->gpr[MT_R8],  c->gpr[MT_R9]};
-    u32 nr = (u32)c->gpr[MT_RAX];
+    u32 nr = (u32)c->gpr[MT_RAX], epoch;
     i64 r;
 
     if (t->slow_call) {
-        t->slow_call = mt_all_slow;
+        t->slow_call = mt_load_relaxed(&mt_all_slow);
         return FAST_SLOW;
     }
     if (!is_simple(nr, a) || may_write_code(nr, a) || x87ip_is_pending() ||
@@ -103,8 +103,10 @@ static FastCall fast_syscall(Thread *t)
         return FAST_SLOW;
     }
     c->x87_left = 1;
+    epoch = smc_write_epoch();
     r = sys_window(nr, a);
-    if (r == MT_SYS_RESTART || (r == -EFAULT && may_write_code(nr, a)) ||
+    if (r == MT_SYS_RESTART ||
+        (r == -EFAULT && (may_write_code(nr, a) || smc_write_epoch() != epoch)) ||
         (r == -EINTR && !(cpu_pending() & MT_PEND_SIGNAL) && nr != SYS_close)) {
         /* Nothing has been done; to be tried again as an ordinary call, which does not end here
          * again: it may fail for good. */

@@ -31,7 +31,10 @@ static int exchange_word(GuestAddr a, u32 old, u32 new_value, u32 *seen)
 {
     int r = safe_cmpxchg32(a, old, new_value, seen);
 
-    return r < 0 && smc_unprotect_all() ? safe_cmpxchg32(a, old, new_value, seen) : r;
+    for (u32 i = 0; i < MT_EFAULT_REPEATS && r < 0 && smc_unprotect_all(); i++) {
+        r = safe_cmpxchg32(a, old, new_value, seen);
+    }
+    return r;
 }
 
 static void wake(GuestAddr a)

@@ -362,7 +362,7 @@ static Action run_step(Thread *t, GuestAddr *fault)
     mt_cpu.rflags &= ~EFLAGS_TF;
     t->slow_call = true; /* not through the fast path, which would run on */
     reason = run_one(t, TR_ALONE, &act, fault);
-    t->slow_call = mt_all_slow;
+    t->slow_call = mt_load_relaxed(&mt_all_slow);
     if (act == ACT_NONE) {
         after_exit(t, reason, &way, &act, fault);
     }

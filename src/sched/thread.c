@@ -60,7 +60,7 @@ Thread *thread_start(bool is_main)
     t->tgid = getpid();
     t->host = pthread_self();
     t->is_main = is_main;
-    t->slow_call = mt_all_slow;
+    t->slow_call = mt_load_relaxed(&mt_all_slow);
     t->altstack.flags = 2; /* SS_DISABLE */
     if (cpu_thread_init() != 0) {
         free(t);
@@ -68,7 +68,6 @@ Thread *thread_start(bool is_main)
     }
     mt_cpu.x87_entry = x87ip_entry;
     annot_ignore(&mt_cpu.pending, sizeof(mt_cpu.pending));
-    annot_ignore(&t->sigmask, sizeof(t->sigmask)); /* senders of signals look at it */
     mt_cpu.thread = t;
     mt_cpu.quantum = (u64)mt_opts.quantum;
     if (signal_thread_init(t) != 0) {
@@ -308,7 +307,7 @@ static void *lender_main(void *arg)
     world_lender_begin();
     world_transit_end();
     take_state(s);
-    t->sigmask = s->sigmask;
+    signal_store_mask(t, s->sigmask);
     tool_thread_start(t);
     pid = vfork_process(t, flags, ptid, ctid, s->stack, tls, exit_signal, &s->result, &s->done);
     if (pid < 0) {

@@ -380,7 +380,7 @@ static void scan(Thread *self, u32 which, u32 pend)
 
 /* Asks t, which is INSIDE in the state seen, to halt. True: nothing new was to be done, so behind the
  * last barrier it could see the bit, and its kick was on its way. */
-static bool halt_locked(Thread *t, u32 seen, bool *unreachable)
+static bool halt_one(Thread *t, u32 seen, bool *unreachable)
 {
     bool old = (mt_fetch_or(&t->cpu->pending, MT_PEND_WORLD) & MT_PEND_WORLD) != 0;
 
@@ -412,7 +412,7 @@ static Thread *halt_collect(Thread *self, bool *again)
         if (t == self || world_where(seen) == WORLD_OUT || world_where(seen) == WORLD_PARKED) {
             continue;
         }
-        *again |= !halt_locked(t, seen, &wait);
+        *again |= !halt_one(t, seen, &wait);
         if (wait) {
             t->scan[SCAN_STOP].world = seen;
             t->scan[SCAN_STOP].next = found;

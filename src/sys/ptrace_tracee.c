@@ -66,7 +66,7 @@ static void take_changes(Thread *t, PtraceSlot *s)
 static void stop(Thread *t, PtraceAt at, i32 code)
 {
     PtraceSlot *s = ptrace_slot();
-    mt_all_slow = t->slow_call = true; /* from now on the tracer may want to see system calls */
+    fast_no_more(t); /* from now on the tracer may want to see system calls */
     s->code = code;
     s->deliver = at == PTRACE_AT_SIGNAL ? s->info.si_signo : 0;
     s->mode = PTRACE_MODE_CONT;
@@ -215,7 +215,7 @@ void ptrace_traceme(Thread *t)
     if (ptrace_peer_process((pid_t)sys_raw(SYS_getppid, 0, 0, 0, 0, 0, 0))) {
         s->tid = t->tid;
         s->traced = 1;
-        mt_all_slow = t->slow_call = true;
+        fast_no_more(t);
     }
 }
 

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "guest/aspace.h"
+#include "jit/smc.h"
 #include "sched/world.h"
 #include "sys/ptrace_slot.h"
 #include "sys/sigframe.h"
@@ -225,7 +226,7 @@ static void open_mask(Thread *t)
 
 void signal_set_mask(Thread *t, SigMask m)
 {
-    t->sigmask = m & ~SIG_UNSTOPPABLE;
+    signal_store_mask(t, m);
     open_mask(t);
 }
 
@@ -299,7 +300,7 @@ static GuestSigaction take_action(Thread *t, int sig, bool synchronous)
     if (synchronous && (act.handler == (u64)SIG_IGN || (t->sigmask & SIG_BIT(sig)))) {
         act.handler = (u64)SIG_DFL;
         set_action_locked(t, sig, &act);
-        t->sigmask &= ~SIG_BIT(sig);
+        signal_store_mask(t, t->sigmask & ~SIG_BIT(sig));
     } else if (act.handler > (u64)SIG_IGN && (act.flags & SA_RESETHAND)) {
         dfl = act;
         dfl.handler = (u64)SIG_DFL;
@@ -348,11 +349,12 @@ static bool push_frame(Thread *t, const PendingSignal *p, const GuestSigaction *
         cpu_xstate_restore(); /* the processor keeps less than the image holds */
     }
     cpu_xstate_save();
-    if (sigframe_push(t->cpu, &t->altstack, &args, &bad) == 0) {
-        return true;
+    for (u32 i = 0; sigframe_push(t->cpu, &t->altstack, &args, &bad) != 0; i++) {
+        if (i == MT_EFAULT_REPEATS || !bad || !make_frame_writable(t, bad)) {
+            return false;
+        }
     }
-    return bad && make_frame_writable(t, bad) &&
-           sigframe_push(t->cpu, &t->altstack, &args, &bad) == 0;
+    return true;
 }
 
 static void call_handler(Thread *t, PendingSignal *p, const GuestSigaction *act)
@@ -371,8 +373,7 @@ static void call_handler(Thread *t, PendingSignal *p, const GuestSigaction *act)
     }
     sys_events_signal(t, sig, old_sp);
     t->saved_sigmask_valid = false;
-    t->sigmask |= act->mask | (act->flags & SA_NODEFER ? 0 : SIG_BIT(sig));
-    t->sigmask &= ~SIG_UNSTOPPABLE;
+    signal_store_mask(t, t->sigmask | act->mask | (act->flags & SA_NODEFER ? 0 : SIG_BIT(sig)));
     if (t->altstack.flags & SS_AUTODISARM_FLAG) {
         t->altstack = (GuestAltStack){.flags = SS_DISABLE};
     }
@@ -690,7 +691,7 @@ void signal_vfork_restore(Thread *t, const SignalVfork *save)
 {
     free(t->sigtable);
     t->sigtable = save->table;
-    t->sigmask = save->sigmask;
+    signal_store_mask(t, save->sigmask);
     t->saved_sigmask = save->saved_sigmask;
     t->saved_sigmask_valid = save->saved_sigmask_valid;
     t->altstack = save->altstack;

@@ -3,7 +3,7 @@
 #ifndef MT_SIGNAL_H
 #define MT_SIGNAL_H
 
-#include "base/valgrind_annot.h"
+#include "base/atomics.h"
 #include "sched/thread.h"
 
 /* The guest's view of one action, as the kernel's struct sigaction on x86-64. */
@@ -39,6 +39,12 @@ void signal_raise_sync(Thread *t, int sig, int si_code, u64 fault_addr, u64 trap
 
 /* rt_sigreturn: reads the frame at mt_cpu.gpr[RSP] and sets mt_cpu and the xsave area. */
 i64 signal_return(Thread *t);
+
+/* The guest's mask, without the host's. Senders in other threads look at it (sys_signal.c). */
+static inline void signal_store_mask(Thread *t, SigMask m)
+{
+    mt_store_relaxed(&t->sigmask, m & ~(SIG_BIT(SIGKILL) | SIG_BIT(SIGSTOP)));
+}
 
 /* Sets the guest's mask: t->sigmask and the host's. */
 void signal_set_mask(Thread *t, SigMask m);

@@ -66,7 +66,8 @@ bool sys_efault_is_ours(Thread *t, u64 nr, const u64 a[6], u32 epoch)
 
 i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
 {
-    bool faulted = false, known;
+    bool known;
+    u32 faults = 0;
     int repeats = 0;
     for (;;) {
         sys_allow_writes(nr, a, &known);
@@ -76,10 +77,9 @@ i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
             return r;
         }
         if (r == -EFAULT) {
-            if (faulted || !sys_efault_is_ours(t, nr, a, epoch)) {
+            if (faults++ == MT_EFAULT_REPEATS || !sys_efault_is_ours(t, nr, a, epoch)) {
                 return r;
             }
-            faulted = true;
         } else {
             if ((cpu_pending() & MT_PEND_SIGNAL) || !may_repeat(nr) || ++repeats > MAX_REPEATS) {
                 return r;

@@ -50,7 +50,7 @@ void sys_events_init(Thread *t, const MtvgTool *tool)
     }
     /* The fast path goes on through the indirect-branch table, which knows version 0 only. */
     if (calls || tool->block_key != NULL) {
-        mt_all_slow = t->slow_call = true;
+        fast_no_more(t);
     }
     if (maps) {
         aspace_foreach(tell_mapping, NULL);

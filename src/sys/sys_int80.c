@@ -10,6 +10,7 @@
  * Sources:    the kernel's syscall_32.tbl for the numbers and which have structures of their own. */
 #include "base/log.h"
 #include "base/safe.h"
+#include "jit/smc.h"
 #include "sys/procfs.h"
 #include "sys/sig_host.h"
 #include "sys/sys.h"
@@ -39,13 +40,13 @@ typedef i64 (*Own)(Thread *t, const u64 a[6]);
 static i64 pass32(Thread *t, u32 nr, const u64 a[6])
 {
     const u32 b[6] = {(u32)a[0], (u32)a[1], (u32)a[2], (u32)a[3], (u32)a[4], (u32)a[5]};
-    bool faulted = false;
+    u32 faults = 0;
     for (int repeats = 0;; repeats++) {
         annot_foreign_begin();
         i64 r = sys_window32(nr, b, &mt_cpu.pending);
         annot_foreign_end();
-        if (r == -EFAULT && !faulted && sys_efault_hook && sys_efault_hook(t)) {
-            faulted = true;
+        if (r == -EFAULT && faults < MT_EFAULT_REPEATS && sys_efault_hook && sys_efault_hook(t)) {
+            faults++;
         } else if (r != -EINTR || t->pending.full || repeats == MAX_REPEATS) {
             return r; /* -EINTR otherwise: the runtime's kick */
         }

@@ -33,15 +33,6 @@ static i64 read_guest(void *to, u64 from, size_t n)
     return safe_read(to, from, n);
 }
 
-/* As safe_write(), but a write-protected code page is made writable first if need be. */
-static i64 write_guest(Thread *t, u64 to, const void *from, size_t n)
-{
-    if (safe_write(to, from, n) == 0) {
-        return 0;
-    }
-    return sys_efault_hook && sys_efault_hook(t) ? safe_write(to, from, n) : -EFAULT;
-}
-
 /* ---- dispositions, alternate stack, return ---- */
 
 i64 sys_rt_sigaction(Thread *t, const u64 a[6])
@@ -55,7 +46,7 @@ i64 sys_rt_sigaction(Thread *t, const u64 a[6])
     }
     i64 r = signal_action(t, (int)a[0], a[1] ? &act : NULL, &old);
     if (r == 0 && a[2]) {
-        r = write_guest(t, a[2], &old, sizeof(old));
+        r = smc_safe_write(a[2], &old, sizeof(old));
     }
     return r;
 }
@@ -73,7 +64,7 @@ i64 sys_sigaltstack(Thread *t, const u64 a[6])
     i64 r = signal_altstack(t, a[0] ? &ss : NULL, &old);
     if (r == 0 && a[1]) {
         k = (KernelStack){.sp = old.sp, .flags = old.flags, .size = old.size};
-        r = write_guest(t, a[1], &k, sizeof(k));
+        r = smc_safe_write(a[1], &k, sizeof(k));
     }
     return r;
 }
@@ -94,10 +85,10 @@ static i64 change_mask(Thread *t, SigMask m)
     if (m == old) {
         return 0;
     }
-    t->sigmask = m;
+    signal_store_mask(t, m);
     i64 r = sys_window(SYS_rt_sigprocmask, a);
     if (r) {
-        t->sigmask = old;
+        signal_store_mask(t, old);
         return r;
     }
     signal_take_deferred(t);
@@ -126,7 +117,7 @@ i64 sys_rt_sigprocmask(Thread *t, const u64 a[6])
             return r;
         }
     }
-    return a[2] ? write_guest(t, a[2], &old, sizeof(old)) : 0;
+    return a[2] ? smc_safe_write(a[2], &old, sizeof(old)) : 0;
 }
 
 i64 sys_rt_sigpending(Thread *t, const u64 a[6])
@@ -137,7 +128,7 @@ i64 sys_rt_sigpending(Thread *t, const u64 a[6])
     }
     sys_raw(SYS_rt_sigpending, (u64)&m, MASK_BYTES, 0, 0, 0, 0);
     m = ((m & ~SIG_OPEN) | sig_defer_pending()) & t->sigmask;
-    return a[1] ? write_guest(t, a[0], &m, a[1]) : 0;
+    return a[1] ? smc_safe_write(a[0], &m, a[1]) : 0;
 }
 
 /* ---- waiting with a temporary mask ---- */
@@ -155,16 +146,17 @@ static bool is_interrupted(const Thread *t, i64 r, SigMask original)
 static i64 call_with_mask(Thread *t, u64 nr, const u64 a[6], SigMask temporary)
 {
     SigMask original = t->sigmask;
-    bool faulted = false, known;
+    bool known;
+    u32 faults = 0;
     i64 r;
     sys_allow_writes(nr, a, &known);
-    t->sigmask = temporary & ~SIG_UNSTOPPABLE;
+    signal_store_mask(t, temporary);
     signal_take_deferred(t);
     for (int repeats = 0;; repeats++) {
         u32 epoch = smc_write_epoch();
         r = sys_window(nr, a);
-        if (r == -EFAULT && !faulted && sys_efault_is_ours(t, nr, a, epoch)) {
-            faulted = true;
+        if (r == -EFAULT && faults < MT_EFAULT_REPEATS && sys_efault_is_ours(t, nr, a, epoch)) {
+            faults++;
         } else if (r != -EINTR || t->pending.full || repeats > MAX_REPEATS) {
             break; /* -EINTR otherwise: a kick, or a signal that the guest ignores */
         }
@@ -174,7 +166,7 @@ static i64 call_with_mask(Thread *t, u64 nr, const u64 a[6], SigMask temporary)
         t->saved_sigmask_valid = true;
         return -EINTR;
     }
-    t->sigmask = original;
+    signal_store_mask(t, original);
     return r;
 }
 
@@ -247,7 +239,7 @@ i64 sys_epoll_pwait2(Thread *t, const u64 a[6])
 
 static i64 give_info(Thread *t, const siginfo_t *info, u64 to)
 {
-    if (to && write_guest(t, to, info, sizeof(*info))) {
+    if (to && smc_safe_write(to, info, sizeof(*info))) {
         return -EFAULT;
     }
     return info->si_signo;
@@ -317,11 +309,12 @@ typedef struct Target {
 static void look_for_taker(Thread *o, void *arg)
 {
     Target *to = arg;
-    if (to->thread != 0 && o->tid != to->thread) {
+    /* Relaxed, of another thread: all a moment old. */
+    pid_t tid = mt_load_relaxed(&o->tid), tgid = mt_load_relaxed(&o->tgid);
+    if (to->thread != 0 && tid != to->thread) {
         return;
     }
-    to->is_here |= to->thread != 0 || o->tid == to->process || o->tgid == to->process;
-    /* Relaxed, of another thread: a moment old. */
+    to->is_here |= to->thread != 0 || tid == to->process || tgid == to->process;
     to->is_taken |= (mt_load_relaxed(&o->sigmask) & SIG_BIT(to->sig)) == 0;
 }
 
