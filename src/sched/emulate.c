@@ -241,6 +241,16 @@ static bool is_code_selector(Thread *t, u64 cs)
     return true;
 }
 
+/* A branch to an address that is not canonical faults itself, before anything else of it is done. */
+static bool is_target(Thread *t, GuestAddr ip)
+{
+    if (!is_canonical(ip)) {
+        raise_gp(t);
+        return false;
+    }
+    return true;
+}
+
 static u32 ret_imm(const Insn *in)
 {
     u16 n = 0;
@@ -257,7 +267,8 @@ static void emulate_lret(Thread *t, const Insn *in)
     u64 rsp = mt_cpu.gpr[MT_RSP], ip, cs;
     u32 n = operand_size(in, 4);
 
-    if (pop_bytes(t, &rsp, &ip, n) && pop_bytes(t, &rsp, &cs, n) && is_code_selector(t, cs)) {
+    if (pop_bytes(t, &rsp, &ip, n) && pop_bytes(t, &rsp, &cs, n) && is_code_selector(t, cs) &&
+        is_target(t, ip)) {
         mt_cpu.gpr[MT_RSP] = rsp + ret_imm(in);
         mt_cpu.rip = ip;
     }
@@ -281,7 +292,7 @@ static void emulate_ret(Thread *t, const Insn *in)
 {
     u64 rsp = mt_cpu.gpr[MT_RSP], ip;
 
-    if (pop_bytes(t, &rsp, &ip, near_bytes(in))) {
+    if (pop_bytes(t, &rsp, &ip, near_bytes(in)) && is_target(t, ip)) {
         mt_cpu.gpr[MT_RSP] = rsp + ret_imm(in);
         mt_cpu.rip = ip;
     }
@@ -327,7 +338,8 @@ static void emulate_iret(Thread *t, const Insn *in)
     u32 n = operand_size(in, 4);
 
     if (pop_bytes(t, &rsp, &ip, n) && pop_bytes(t, &rsp, &cs, n) && pop_bytes(t, &rsp, &fl, n) &&
-        pop_bytes(t, &rsp, &sp, n) && pop_bytes(t, &rsp, &ss, n) && is_code_selector(t, cs)) {
+        pop_bytes(t, &rsp, &sp, n) && pop_bytes(t, &rsp, &ss, n) && is_code_selector(t, cs) &&
+        is_target(t, ip)) {
         if ((u16)ss != DS_USER) {
             raise_gp_selector(t, ss);
             return;
@@ -355,7 +367,7 @@ static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
     }
     __builtin_memcpy(&ip, buf, in_memory);
     __builtin_memcpy(&cs, buf + in_memory, 2);
-    if (!is_code_selector(t, cs)) {
+    if (!is_code_selector(t, cs) || !is_target(t, ip)) {
         return;
     }
     if (call) {
@@ -380,7 +392,7 @@ static void emulate_near_indirect(Thread *t, const Insn *in, bool call)
     u64 target, ret = mt_cpu.rip + in->len;
     u32 n = near_bytes(in);
 
-    if (!read_rm(t, in, &target, n)) {
+    if (!read_rm(t, in, &target, n) || !is_target(t, target)) {
         return;
     }
     if (call) {
