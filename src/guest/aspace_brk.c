@@ -31,7 +31,7 @@ static bool over_data_limit(u64 size)
 
 static i64 brk_grow(GuestAddr from, GuestAddr to)
 {
-    if (!place_may_be_free(from, to)) {
+    if (!place_may_be_free(from, to + MT_PAGE_SIZE)) { /* the kernel leaves a page free behind it */
         return -ENOMEM;
     }
     return aspace_map_named(from, to - from, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,

@@ -70,10 +70,15 @@ static void child_state(const ChildArgs *a)
     if (a->flags & CLONE_SETTLS) {
         cpu_set_fs_base(a->tls);
     }
-    if (a->flags & CLONE_CHILD_SETTID) {
-        write_tid(a->ctid, t->tid);
-    }
     t->clear_child_tid = (a->flags & CLONE_CHILD_CLEARTID) ? a->ctid : 0;
+}
+
+/* A bad address is the guest's own affair; but only where SIGSEGV is not blocked and no lock is held. */
+static void store_child_tid(const ChildArgs *a)
+{
+    if (a->flags & CLONE_CHILD_SETTID) {
+        write_tid(a->ctid, a->t->tid);
+    }
 }
 
 static void fork_child(const ChildArgs *a)
@@ -97,6 +102,7 @@ static void fork_child(const ChildArgs *a)
     }
     perfmap_after_fork_child((a->flags & CLONE_FILES) != 0);
     aspace_after_fork_child(); /* memory that the child has not inherited */
+    store_child_tid(a);
     ptrace_fork_child();
     STAT_INC(THREADS);
     childcode_after_fork_child();
@@ -187,6 +193,11 @@ _Noreturn void vfork_child_main(ChildArgs *a)
     ptrace_vfork_child();
     world_kernel_thread_changed(t);
     t->is_vfork_child = true;
+    if (a->flags & CLONE_CLEAR_SIGHAND) {
+        signal_clear_handlers();
+    }
+    signal_vfork_child(t);
+    store_child_tid(a);
     if (a->flags & CLONE_PARENT_SETTID) {
         write_tid(a->ptid, t->tid);
     }
@@ -195,10 +206,6 @@ _Noreturn void vfork_child_main(ChildArgs *a)
         mt_store_release(a->done, 1);
         futex_wake(a->done, 1);
     }
-    if (a->flags & CLONE_CLEAR_SIGHAND) {
-        signal_clear_handlers();
-    }
-    signal_vfork_child(t);
     t->in_syscall = true;
     mt_cpu.gpr[MT_RAX] = 0;
     mt_cpu.gpr[MT_RCX] = mt_cpu.rip;

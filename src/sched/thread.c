@@ -223,14 +223,14 @@ static void *thread_main(void *arg)
     MT_ASSERT(t != NULL); /* a few KiB; the host thread itself needed more */
     world_transit_end();
     take_state(s);
-    if (s->flags & CLONE_CHILD_SETTID) {
-        store_tid(s->ctid, t->tid);
-    }
     if (s->flags & CLONE_CHILD_CLEARTID) {
         t->clear_child_tid = s->ctid;
     }
     tool_thread_start(t);
     signal_set_mask(t, s->sigmask);
+    if (s->flags & CLONE_CHILD_SETTID) { /* a bad address must not find SIGSEGV blocked */
+        store_tid(s->ctid, t->tid);
+    }
     wait_for_parent(s);
     free(s);
     run_loop(t);

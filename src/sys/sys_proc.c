@@ -186,6 +186,9 @@ static i64 check_clone_extras(const struct clone_args *c, u64 size)
     if (!clone_args_valid(c)) {
         return -EINVAL;
     }
+    if ((c->flags & CLONE_PIDFD) && (c->flags & CLONE_PARENT_SETTID) && c->pidfd == c->parent_tid) {
+        return -EINVAL;
+    }
     if (c->set_tid) {
         return -EPERM; /* as without CAP_CHECKPOINT_RESTORE */
     }

@@ -90,7 +90,7 @@ static i64 do_open(Thread *t, u64 nr, const u64 a[6], int dirfd, u64 path, u64 f
     case PROC_OTHER: return open_others(t, nr, a, path, flags, mode);
     case PROC_HIDDEN_FD: return -ENOENT;
     case PROC_EXE:
-        if (!(flags & O_NOFOLLOW)) {
+        if (!(flags & O_NOFOLLOW) || (flags & O_PATH)) { /* both: the link itself, to be read */
             procfs_exe_link(link);
             const u64 b[6] = {FDCWD, (u64)link, flags, mode};
             return sys_pass(t, SYS_openat, b);

@@ -69,6 +69,7 @@ static void errors(void)
     REFUSE(.set_tid_size = 1);
     REFUSE(.set_tid = 0x1000, .set_tid_size = 33);
     REFUSE(.flags = CLONE_INTO_CGROUP, .cgroup = 1ull << 32);
+    REFUSE(.flags = CLONE_PIDFD | CLONE_PARENT_SETTID, .pidfd = 8, .parent_tid = 8);
     refuse("cgroup, short", (struct clone_args){.flags = CLONE_INTO_CGROUP, .cgroup = 3}, 80);
     CHECK(syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0) == -1 && errno == EINVAL);
     CHECK(syscall(SYS_clone, CLONE_SIGHAND, 0, 0, 0, 0) == -1 && errno == EINVAL);
@@ -168,12 +169,52 @@ static void own_stack(void)
     munmap(stack, 65536);
 }
 
+/* Addresses for thread numbers that can't be written, or that are in code: no error, nobody is hurt. */
+static int clone_main(void *arg)
+{
+    syscall(SYS_exit, 7);
+    return 0;
+}
+
+static void bad_words(void)
+{
+    static const int kinds[] = {SIGCHLD, CLONE_VM | CLONE_VFORK | SIGCHLD, CLONE_VM | SIGCHLD,
+                                CLONE_VM | CLONE_SIGHAND | CLONE_THREAD};
+    static char stack[65536] __attribute__((aligned(16)));
+    unsigned char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const unsigned char ret[] = {0xb8, 42, 0, 0, 0, 0xc3};
+    void *const words[] = {(void *)8, (void *)0x800000000000, code + 64, stack};
+
+    CHECK(code != MAP_FAILED);
+    memcpy(code, ret, sizeof ret);
+    for (int w = 0; w < 4; w++) {
+        for (int k = 0; k < 4; k++) {
+            const int flags = kinds[k] | CLONE_CHILD_SETTID | CLONE_PARENT_SETTID;
+            CHECK(((int (*)(void))code)() == 42);
+            pid_t pid = clone(clone_main, stack + sizeof stack,
+                              flags | (kinds[k] & CLONE_THREAD ? CLONE_CHILD_CLEARTID : 0), NULL,
+                              words[w], NULL, words[w]);
+            CHECK(pid > 0);
+            if (kinds[k] & CLONE_THREAD) {
+                while (syscall(SYS_tgkill, getpid(), pid, 0) == 0) {
+                    sched_yield();
+                }
+                printf("word %d, thread\n", w);
+            } else {
+                printf("word %d, kind %d: %d\n", w, k, finish(pid, 0));
+            }
+        }
+    }
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
     errors();
     forms();
     own_stack();
+    bad_words();
     printf("done\n");
     return 0;
 }

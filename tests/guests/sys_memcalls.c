@@ -46,6 +46,14 @@ static void heap(void)
         CHECK(*(char *)a == 0); /* given back and taken again */
     }
     CHECK(raw_brk(~0ul) == start + 3 * PAGE);
+    /* A page stays free behind it. */
+    void *above = (void *)((start + 9 * PAGE) & ~(PAGE - 1ul));
+    CHECK(mmap(above, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+          above);
+    CHECK(raw_brk((uintptr_t)above) == start + 3 * PAGE);
+    CHECK(raw_brk((uintptr_t)above - PAGE) == (uintptr_t)above - PAGE);
+    CHECK(raw_brk((uintptr_t)above - PAGE + 1) == (uintptr_t)above - PAGE);
+    CHECK(munmap(above, PAGE) == 0 && raw_brk(start + 3 * PAGE) == start + 3 * PAGE);
     CHECK(raw_brk(start) == start);
     printf("brk: good\n");
 }

@@ -63,6 +63,11 @@ static void check_exe(const char *program)
     CHECK(syscall(SYS_readlink, "/proc/self/exe", 8, 64) == -1 && errno == EFAULT);
     CHECK(open("/proc/self/exe", O_RDONLY | O_NOFOLLOW) == -1 && errno == ELOOP);
     CHECK(open("/proc/self/exe", O_RDONLY | O_DIRECTORY) == -1 && errno == ENOTDIR);
+    int itself = open("/proc/self/exe", O_PATH | O_NOFOLLOW);
+    char target[4096];
+    ssize_t len = readlinkat(itself, "", target, sizeof(target));
+    CHECK(len == (ssize_t)strlen(program) && memcmp(target, program, (size_t)len) == 0);
+    close(itself);
 
     int dir = open("/proc/self", O_RDONLY | O_DIRECTORY);
     CHECK(dir >= 0);
