@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path.insert(0, HERE)
+from harness import proc  # noqa: E402
 from harness.guests import Builder, read_guests  # noqa: E402
 
 BREAKS = ("chain_lock", "publish", "page_lock")
@@ -90,17 +90,8 @@ def run(command, limit, stdin=os.devnull):
     with tempfile.TemporaryDirectory(prefix="mtvg-outer-") as folder, open(stdin, "rb") as inp:
         p = subprocess.Popen(command, stdin=inp, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              cwd=folder, start_new_session=True)
-        try:
-            out, err = p.communicate(timeout=limit)
-            return p.returncode, out, err
-        except subprocess.TimeoutExpired:
-            return None, b"", b"took too long"
-        finally:
-            try:
-                os.killpg(p.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            p.communicate()
+        done = proc.communicate(p, limit)
+        return (p.returncode, *done) if done else (None, b"", b"took too long")
 
 
 def errors_reported(err):

@@ -14,14 +14,13 @@ import argparse
 import os
 import random
 import shlex
-import signal
 import subprocess
 import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from harness import guests, modes, programs  # noqa: E402
+from harness import guests, modes, proc, programs  # noqa: E402
 
 STORMS = ([], ["--stress=world"], ["--stress=flush"], ["--stress=flush,world,preempt,regs"],
           ["--stress=preempt", "--code-cache-size=1M"], ["--code-cache-size=512K"], ["--chaining=no"],
@@ -74,17 +73,8 @@ def run(command, env):
     p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, env=env, start_new_session=True, text=True,
                          errors="replace")
-    try:
-        out = p.communicate(timeout=TIME_LIMIT)[0]
-        return p.returncode, out
-    except subprocess.TimeoutExpired:
-        return None, "took too long"
-    finally:
-        try:
-            os.killpg(p.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        p.communicate()
+    done = proc.communicate(p, TIME_LIMIT)
+    return (p.returncode, done[0]) if done else (None, "took too long")
 
 
 def build(args):

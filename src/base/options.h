@@ -40,8 +40,7 @@ int options_parse(Options *o, int argc, char **argv, const char **err);
 /* A list of words that come before the command line: $MTVG_OPTS or the text of an rc file. */
 typedef struct OptSource {
     const char *name; /* for messages */
-    char
-        *text; /* changed: words are cut out of it in place, and strings in Options point into it */
+    char *text;       /* words are cut out of it in place, and strings in Options point into it */
 } OptSource;
 
 /* options_parse() with sources read earlier, weakest first. */

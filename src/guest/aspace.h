@@ -23,6 +23,7 @@ typedef struct AspaceInfo {
  * the new protection (-1: unmapped). aspace_lock is held. */
 typedef void (*AspaceChangeHook)(GuestAddr start, GuestAddr end, int new_prot);
 
+/* Once, behind layout_init(). */
 void aspace_init(AspaceChangeHook hook);
 
 /* What happens to the guest's mappings, in this order for everyone (aspace_lock is held). */
@@ -30,8 +31,7 @@ typedef enum AspaceEvent {
     ASPACE_MAPPED, /* [start, start + len) is new, or has new contents: zeroes or the file's */
     ASPACE_UNMAPPED,
     ASPACE_PROTECTED,
-    ASPACE_MOVED, /* the contents of [from, from + len) are at start now; comes before from is
-                         unmapped */
+    ASPACE_MOVED, /* what was at [from, from + len) is at start; `from` is unmapped behind this */
 } AspaceEvent;
 typedef void (*AspaceEventHook)(AspaceEvent what, GuestAddr start, u64 len, int prot,
                                 GuestAddr from);

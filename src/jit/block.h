@@ -53,8 +53,8 @@ typedef struct EdgeTool {
 } EdgeTool;
 
 #define MT_BLOCK_PAGES 3
-#define MT_STUB_STEP \
-    7 /* bytes of code from the stub of a link to that of the one before (lower_finish()) */
+/* Bytes of code from the stub of a link to that of the one before (lower_finish()). */
+#define MT_STUB_STEP 7
 
 typedef struct Block {
     /* immutable after publication */

@@ -7,6 +7,7 @@
 #include "base/atomics.h"
 #include "jit/block.h"
 
+/* Once. 0 or -ENOMEM. */
 int blockmap_init(void);
 
 /* The live translation of `pc` for `key`, or NULL. */
@@ -29,6 +30,7 @@ void blockmap_grow_world(void);
 
 /* Are there so many that the processor's predictor of indirect branches can't know the program's returns? */
 bool blockmap_is_large(void);
+/* How many there are. */
 u32 blockmap_count(void);
 
 /* World stopped, smc_lock() held: forgets all blocks. */

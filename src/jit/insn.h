@@ -17,9 +17,10 @@ typedef enum InsnClass {
     INSN_CALL_IND, /* call r/m64 */
     INSN_RET,      /* near ret; .ret_pop = bytes of `ret imm16` */
     INSN_SYSCALL,  /* syscall */
-    INSN_EMULATE, /* done in C by emulate.c: rd/wrfsbase, rd/wrgsbase, mov/pop to a segment register,
-                      far branches, iretq, int 0x80, xbegin, lfs/lgs/lss; on AMD also near calls,
-                      rets, indirect jumps and loops with a 66 prefix (16-bit RIP) */
+    /* Done in C by emulate.c: rd/wrfsbase, rd/wrgsbase, mov/pop to a segment register, far branches, iretq,
+     * int 0x80, xbegin, lfs/lgs/lss; on AMD also near calls, rets, indirect jumps and loops with a 66
+     * prefix (16-bit RIP). */
+    INSN_EMULATE,
     INSN_INVALID, /* not an instruction: SIGILL at pc (copied as ud2) */
     INSN_FAULT,   /* its bytes could not be read: SIGSEGV at .pc + .len (len = readable bytes) */
 } InsnClass;
@@ -32,8 +33,8 @@ enum {
     INSN_F_ADDR32 = 16, /* 67 prefix: addresses are 32-bit */
     INSN_F_WRITES_MEM = 32, /* may write memory (explicitly or implicitly, incl. push/call) */
     INSN_F_READS_MEM = 64,
-    INSN_F_VEX_LIKE = 128, /* VEX, EVEX or XOP encoded: no legacy REX; register extension bits are
-                              inverted inside the prefix */
+    /* VEX, EVEX or XOP encoded: no legacy REX; register extension bits are inverted inside the prefix. */
+    INSN_F_VEX_LIKE = 128,
 };
 
 typedef struct Insn {
@@ -46,16 +47,16 @@ typedef struct Insn {
     u8 opcode_off; /* offset of the (last) opcode byte */
     u8 rex_off;    /* offset of a REX prefix, 0xff if none */
     u8 modrm_off;  /* offset of ModRM, 0xff if none */
-    u8 disp_off,
-        disp_size; /* displacement bytes; size 0, 1, 4 (8 for moffs, which then count here) */
+    /* Displacement bytes; size 0, 1, 4 (8 for moffs, which then count here). */
+    u8 disp_off, disp_size;
     u8 imm_off, imm_size;
     u8 seg_off; /* offset of the effective FS/GS prefix byte, 0xff if none */
     u16 ret_pop;
-    u16 gprs_used; /* bit r: GPR r is read or written, explicitly or implicitly (rsp too). Opaque:
-                         0xffff */
+    /* Bit r: GPR r is read or written, explicitly or implicitly (rsp too). Opaque: 0xffff. */
+    u16 gprs_used;
     u16 gprs_read, gprs_written; /* written: fully or partly; partly counts as read as well */
-    u8 flags_read,
-        flags_written;  /* MT_FL_* below; written means "certainly written or undefined" */
+    /* MT_FL_* below; written means "certainly written or undefined". */
+    u8 flags_read, flags_written;
     GuestAddr target;   /* branches: absolute target */
     GuestAddr mem_addr; /* INSN_F_RIPREL */
     u16 mnemonic;       /* an opaque number for tables in decode.c, and for tests */
@@ -72,31 +73,31 @@ typedef struct Insn {
 
 /* One memory access of an instruction, explicit or implicit, for tools. */
 typedef enum MemKind {
-    MEM_NORMAL,     /* size bytes at base + index*scale + disp (segment base added) */
-    MEM_STRING,     /* rep movs/stos/...: one element; repeats unless !rep */
-    MEM_BITS,       /* bt/bts/btr/btc m, r: the operand named plus (bit offset >> 3) */
-    MEM_MASKED,     /* masked vector access: only lanes enabled by the mask */
-    MEM_VSIB,       /* gather/scatter: index is a vector register */
-    MEM_XSAVE,      /* xsave family: size depends on the state */
-    MEM_XLAT,       /* one byte at base plus the low byte of index */
-    MEM_COMPRESSED, /* vcompress/vexpand: as MEM_MASKED, but the enabled lanes' elements follow each
-                       other without gaps */
+    MEM_NORMAL, /* size bytes at base + index*scale + disp (segment base added) */
+    MEM_STRING, /* rep movs/stos/...: one element; repeats unless !rep */
+    MEM_BITS,   /* bt/bts/btr/btc m, r: the operand named plus (bit offset >> 3) */
+    MEM_MASKED, /* masked vector access: only lanes enabled by the mask */
+    MEM_VSIB,   /* gather/scatter: index is a vector register */
+    MEM_XSAVE,  /* xsave family: size depends on the state */
+    MEM_XLAT,   /* one byte at base plus the low byte of index */
+    /* vcompress/vexpand: as MEM_MASKED, but the enabled lanes' elements follow each other without gaps. */
+    MEM_COMPRESSED,
 } MemKind;
 
 typedef struct MemOp {
     u8 kind;        /* MemKind */
     u8 base, index; /* MT_* register numbers, 0xff: none, 0xfe: rip */
     u8 scale;
-    u8 seg;                            /* 0 none, 1 FS, 2 GS */
-    u8 read, write;                    /* bool */
-    u8 rep;                            /* MEM_STRING with a rep prefix */
-    u8 vsib_reg, vsib_width, mask_reg; /* MEM_VSIB, MEM_MASKED; mask_reg 0xff: none (VEX masks:
-                          vector register number | 0x80). vsib_width: bytes of one index (4, 8).
-                          MEM_BITS: vsib_reg is the GPR with the signed bit number, of vsib_width
-                          bytes */
-    u8 elem_size, elem_count;          /* MEM_VSIB, MEM_MASKED */
-    i64 disp;                          /* RIP-relative: the absolute address, base = 0xfe */
-    u32 size;                          /* bytes; 0 unknown */
+    u8 seg;         /* 0 none, 1 FS, 2 GS */
+    u8 read, write; /* bool */
+    u8 rep;         /* MEM_STRING with a rep prefix */
+    /* MEM_VSIB, MEM_MASKED; mask_reg 0xff: none (VEX masks: vector register number | 0x80). vsib_width:
+     * bytes of one index (4, 8). MEM_BITS: vsib_reg is the GPR with the signed bit number, of vsib_width
+     * bytes. */
+    u8 vsib_reg, vsib_width, mask_reg;
+    u8 elem_size, elem_count; /* MEM_VSIB, MEM_MASKED */
+    i64 disp;                 /* RIP-relative: the absolute address, base = 0xfe */
+    u32 size;                 /* bytes; 0 unknown */
 } MemOp;
 
 #define MT_MAX_MEMOPS 3

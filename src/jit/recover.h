@@ -36,6 +36,8 @@ bool recover_tool_fault(ucontext_t *uc);
 
 /* WHERE_ENTERING, WHERE_SYSCALL: changes uc so that the thread goes back to the run loop with guest
  * state as in mt_cpu (nothing has been done yet). */
+void recover_abort(ucontext_t *uc);
+
 /* Behind recover_leave_cache(): is the instruction that was interrupted, a return, done all the same? A
  * fault there is not the guest's. */
 bool recover_is_done(void);
@@ -49,7 +51,5 @@ void recover_in_front(u64 host_pc);
 void recover_fix_stack(void);
 /* The same behind an EDGE_CALL that was not linked: what is left to do is what the entry for calls does. */
 void recover_unlinked_call(void);
-
-void recover_abort(ucontext_t *uc);
 
 #endif

@@ -18,6 +18,7 @@ typedef struct PageWatch {
     u16 lo, hi;
 } PageWatch;
 
+/* Once, before code is translated. */
 void smc_init(void);
 
 /* Before bytes of the page are read for translation: from now on every change of it changes its

@@ -17,8 +17,8 @@ enum {
     TR_WANT_IND = 1,   /* reached by an indirect branch: give it an inline indirect entry (key 0) */
     TR_STEP = 2,       /* one instruction, private: not published, its pages not watched */
     TR_GS = 4,         /* with TR_STEP: the host's GS base is the one that the operand needs */
-    TR_WANT_CALL = 16, /* reached by a direct call: give it an inline entry for calls (key 0) */
     TR_ALONE = 8,      /* with TR_STEP: an indirect branch is left to emulate.c, not followed */
+    TR_WANT_CALL = 16, /* reached by a direct call: give it an inline entry for calls (key 0) */
     TR_LOOP = 32, /* reached by a branch back: ends where other blocks begin, not inside them */
 };
 

@@ -7,7 +7,9 @@
 #include "sched/thread.h"
 
 /* Does the INSN_EMULATE instruction at mt_cpu.rip (or an indirect branch through guest GS): mt_cpu is
- * changed as the processor would, or a synchronous signal becomes pending. Slow domain, OUTSIDE. */
+ * changed as the processor would, or a synchronous signal becomes pending. True: it has been executed. False:
+ * not, or not wholly: it has faulted, is another instruction by now, or (int 0x80) is to be repeated. Slow
+ * domain, OUTSIDE. */
 bool emulate_insn(Thread *t);
 
 #endif

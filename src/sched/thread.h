@@ -47,7 +47,7 @@ typedef struct WorldScan {
     u32 world, rcu;
 } WorldScan;
 
-/* What the run loop must do before guest code runs on. Set in syscalls, read in the run loop. */
+/* A guest thread. */
 typedef struct Thread {
     /* immutable after start */
     CpuState *cpu;
@@ -100,9 +100,10 @@ typedef struct Thread {
     /* guarded by the world lock's queue lock */
     struct Thread *wait_next;
     struct Thread *frozen_by; /* its tracer (world_freeze()), or NULL */
-    bool
-        frozen_waits; /* it was taken out of the gate's queue, or of a turn that it did not know of */
-    bool frozen_stopper; /* it was taken out of the queue of those that want to stop the world */
+    /* It was taken out of the gate's queue, or of a turn that it did not know of; */
+    bool frozen_waits;
+    /* it was taken out of the queue of those that want to stop the world. */
+    bool frozen_stopper;
     /* [0] guarded by the world lock's scan lock, [1] by its grace lock */
     WorldScan scan[2];
     /* guarded by the thread list's lock; immutable while attached */

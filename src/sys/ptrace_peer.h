@@ -6,6 +6,7 @@
 
 #include "sys/ptrace_slot.h"
 
+#include <sys/ptrace.h>
 #include <sys/user.h>
 
 /* A stopped tracee. */
@@ -42,6 +43,22 @@ void ptrace_peer_poked(void);
 u32 ptrace_peer_options(pid_t tid);
 void ptrace_peer_set_options(pid_t tid, u32 options);
 
+/* Requests by which a stopped tracee goes on. */
+static inline bool ptrace_resumes(u64 request)
+{
+    switch (request) {
+    case PTRACE_CONT:
+    case PTRACE_SYSCALL:
+    case PTRACE_SINGLESTEP:
+    case PTRACE_SINGLEBLOCK:
+    case PTRACE_SYSEMU:
+    case PTRACE_SYSEMU_SINGLESTEP:
+    case PTRACE_DETACH: return true;
+    default: return false;
+    }
+}
+
+/* The request itself, of the kernel: its result, or -errno. */
 i64 ptrace_raw(u64 request, pid_t tid, u64 addr, u64 data);
 
 #endif

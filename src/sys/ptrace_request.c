@@ -321,14 +321,10 @@ static i64 do_resume(Peer *p, u64 request, u64 sig)
 static i64 guest_request(Thread *t, Peer *p, const u64 a[6])
 {
     u64 all = sizeof(Regs);
+    if (ptrace_resumes(a[0])) {
+        return do_resume(p, a[0], a[3]);
+    }
     switch (a[0]) {
-    case PTRACE_CONT:
-    case PTRACE_SYSCALL:
-    case PTRACE_SINGLESTEP:
-    case PTRACE_SINGLEBLOCK:
-    case PTRACE_SYSEMU:
-    case PTRACE_SYSEMU_SINGLESTEP:
-    case PTRACE_DETACH: return do_resume(p, a[0], a[3]);
     case PTRACE_GETREGS: return do_getregs(p, a[3], &all);
     case PTRACE_SETREGS: return do_setregs(p, a[3], sizeof(Regs));
     case PTRACE_PEEKUSER: return a[2] < sizeof(Regs) ? do_peekuser(p, a[2], a[3]) : MT_SYS_RESTART;

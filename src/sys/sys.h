@@ -136,6 +136,7 @@ typedef struct SysRlimitSaved {
 void sys_rlimit_before_exec(const Thread *t, SysRlimitSaved *saved);
 void sys_rlimit_after_failed_exec(const SysRlimitSaved *saved);
 
+/* Has the calling thread this capability (CAP_*), in effect? */
 bool sys_has_capability(int cap);
 
 /* Has the guest set a seccomp filter (which is the runtime's as well)? Inherited ones don't count: the
@@ -149,8 +150,8 @@ bool sys_is_filtered(void);
 #define SYS_ROW_ENOSYS(nr, name)
 #include "sys/syscalls.def"
 
-/* Provided by sched (upward calls by name; declared here so that sys needs no header of sched's run
- * loop). Thread and process creation: clone.c. */
+/* Done by sched (thread.c, process.c). clone, fork, vfork: the arguments are clone(2)'s, the result is the
+ * system call's. */
 i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, int exit_signal);
 i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal);
 i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal);

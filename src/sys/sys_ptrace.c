@@ -9,7 +9,7 @@
 #include "base/safe.h"
 #include "jit/cache.h"
 #include "sched/world.h"
-#include "sys/ptrace_slot.h"
+#include "sys/ptrace_peer.h"
 #include "sys/signal.h"
 #include "sys/sys.h"
 
@@ -127,21 +127,12 @@ static i64 stop_quiet(Thread *t, void *arg)
 
 static i64 request(Thread *t, const u64 a[6])
 {
-    switch (a[0]) {
-    case PTRACE_ATTACH:
-    case PTRACE_INTERRUPT: {
+    if (a[0] == PTRACE_ATTACH || a[0] == PTRACE_INTERRUPT) {
         u64 copy[4] = {a[0], a[1], a[2], a[3]};
         return sched_quiesce(t, stop_quiet, copy);
     }
-    case PTRACE_CONT:
-    case PTRACE_SYSCALL:
-    case PTRACE_SINGLESTEP:
-    case PTRACE_SINGLEBLOCK:
-    case PTRACE_SYSEMU:
-    case PTRACE_SYSEMU_SINGLESTEP:
-    case PTRACE_DETACH:
-    case PTRACE_KILL: world_thaw(t, (pid_t)a[1]); break;
-    default: break;
+    if (ptrace_resumes(a[0]) || a[0] == PTRACE_KILL) {
+        world_thaw(t, (pid_t)a[1]);
     }
     return sys_pass(t, SYS_ptrace, a);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * tools.h -- the tools that are built in, in the order of --tool's values (options.def). */
+ * tools.h -- the tools that are built in. */
 #ifndef MT_TOOLS_H
 #define MT_TOOLS_H
 

@@ -21,6 +21,14 @@
         }                                                                                    \
     } while (0)
 
+/* Prints what a call returns, and errno. */
+#define SAY_RESULT(call)                                 \
+    do {                                                 \
+        errno = 0;                                       \
+        long r_ = (long)(call);                          \
+        printf("%s: %ld, errno %d\n", #call, r_, errno); \
+    } while (0)
+
 /* Hash of n bytes, chained through h (start with 0). */
 static inline uint64_t hash_bytes(uint64_t h, const void *data, size_t n)
 {

@@ -17,13 +17,6 @@ static const unsigned long places[] = {
 };
 static const unsigned long lengths[] = {PAGE, 2 * PAGE, 1ul << 40, 1ul << 62, -2ul * PAGE, -1ul};
 
-#define SAY(call)                                         \
-    do {                                                  \
-        errno = 0;                                        \
-        long r_ = (long)(call);                           \
-        printf("  %s: %ld errno %d\n", #call, r_, errno); \
-    } while (0)
-
 static void calls(unsigned long at, unsigned long len)
 {
     static unsigned char vec[16];
@@ -31,29 +24,30 @@ static void calls(unsigned long at, unsigned long len)
 
     CHECK(page != MAP_FAILED);
     printf("%#lx + %#lx\n", at, len);
-    SAY(syscall(SYS_msync, at, len, MS_ASYNC));
-    SAY(syscall(SYS_mlock, at, len));
-    SAY(syscall(SYS_munlock, at, len));
+    SAY_RESULT(syscall(SYS_msync, at, len, MS_ASYNC));
+    SAY_RESULT(syscall(SYS_mlock, at, len));
+    SAY_RESULT(syscall(SYS_munlock, at, len));
     if (len <= 2 * PAGE) {
-        SAY(syscall(SYS_mincore, at, len, vec));
+        SAY_RESULT(syscall(SYS_mincore, at, len, vec));
     }
-    SAY(syscall(SYS_madvise, at, len, MADV_NORMAL));
-    SAY(syscall(SYS_madvise, at, len, MADV_DONTNEED));
-    SAY(syscall(SYS_madvise, at, len, MADV_DONTFORK));
-    SAY(syscall(SYS_mprotect, at, len, PROT_READ));
-    SAY(syscall(SYS_mprotect, at, len, PROT_READ | PROT_GROWSDOWN));
-    SAY(syscall(SYS_munmap, at, len));
-    SAY(syscall(SYS_mremap, at, len, PAGE, MREMAP_MAYMOVE, 0));
-    SAY(syscall(SYS_mremap, at, PAGE, len, MREMAP_MAYMOVE, 0));
-    SAY(syscall(SYS_mremap, page, PAGE, len, MREMAP_MAYMOVE | MREMAP_FIXED, at));
-    SAY(syscall(SYS_mmap, at, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-    SAY(syscall(SYS_mmap, at, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
-                0));
-    SAY(syscall(SYS_mmap, at, len, PROT_READ, MAP_SHARED_VALIDATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-                0));
-    SAY(syscall(SYS_remap_file_pages, at, len, 0, 0, 0));
-    SAY(syscall(SYS_shmat, -1, at, 0));
-    SAY(syscall(SYS_shmdt, at));
+    SAY_RESULT(syscall(SYS_madvise, at, len, MADV_NORMAL));
+    SAY_RESULT(syscall(SYS_madvise, at, len, MADV_DONTNEED));
+    SAY_RESULT(syscall(SYS_madvise, at, len, MADV_DONTFORK));
+    SAY_RESULT(syscall(SYS_mprotect, at, len, PROT_READ));
+    SAY_RESULT(syscall(SYS_mprotect, at, len, PROT_READ | PROT_GROWSDOWN));
+    SAY_RESULT(syscall(SYS_munmap, at, len));
+    SAY_RESULT(syscall(SYS_mremap, at, len, PAGE, MREMAP_MAYMOVE, 0));
+    SAY_RESULT(syscall(SYS_mremap, at, PAGE, len, MREMAP_MAYMOVE, 0));
+    SAY_RESULT(syscall(SYS_mremap, page, PAGE, len, MREMAP_MAYMOVE | MREMAP_FIXED, at));
+    SAY_RESULT(
+        syscall(SYS_mmap, at, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+    SAY_RESULT(syscall(SYS_mmap, at, len, PROT_READ,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+    SAY_RESULT(syscall(SYS_mmap, at, len, PROT_READ,
+                       MAP_SHARED_VALIDATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+    SAY_RESULT(syscall(SYS_remap_file_pages, at, len, 0, 0, 0));
+    SAY_RESULT(syscall(SYS_shmat, -1, at, 0));
+    SAY_RESULT(syscall(SYS_shmdt, at));
     munmap(page, PAGE);
 }
 

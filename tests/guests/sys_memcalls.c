@@ -14,13 +14,6 @@
 
 enum { PAGE = 4096 };
 
-#define ERROR(call)                                      \
-    do {                                                 \
-        errno = 0;                                       \
-        long r_ = (long)(call);                          \
-        printf("%s: %ld, errno %d\n", #call, r_, errno); \
-    } while (0)
-
 static char *map(size_t pages)
 {
     char *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -63,49 +56,50 @@ static void refusals(void)
     char *p = map(8), *hole = p + 4 * PAGE;
     unsigned char vec[8];
     CHECK(munmap(hole, PAGE) == 0);
-    ERROR(mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    ERROR(mmap(NULL, PAGE, PROT_READ, MAP_ANONYMOUS, -1, 0));
-    ERROR(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, -1, 0));
-    ERROR(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, 77, 0));
-    ERROR(syscall(SYS_mmap, NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 5));
-    ERROR(mmap((void *)5, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-    ERROR(mmap(NULL, 1ul << 47, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    ERROR(mmap(p, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
-    ERROR(munmap(p + 1, PAGE));
-    ERROR(munmap(p, 0));
-    ERROR(munmap(hole, PAGE));
-    ERROR(mprotect(p + 1, PAGE, PROT_READ));
-    ERROR(mprotect(hole, PAGE, PROT_READ));
-    ERROR(mprotect(p, 8 * PAGE, PROT_READ | PROT_WRITE));
-    ERROR(mprotect(p, PAGE, 0x40));
-    ERROR(mprotect(p, 0, PROT_READ));
-    ERROR(madvise(p + 1, PAGE, MADV_DONTNEED));
-    ERROR(madvise(p, 8 * PAGE, MADV_DONTNEED));
-    ERROR(madvise(p, PAGE, 1234));
-    ERROR(msync(p + 1, PAGE, MS_SYNC));
-    ERROR(msync(hole, PAGE, MS_SYNC));
-    ERROR(msync(p, PAGE, MS_SYNC | MS_ASYNC));
-    ERROR(msync(p, 4 * PAGE, MS_SYNC));
-    ERROR(mincore(p + 1, PAGE, vec));
-    ERROR(mincore(hole, PAGE, vec));
-    ERROR(mincore(p, 4 * PAGE, vec));
-    ERROR(mincore(p, 4 * PAGE, (unsigned char *)8));
-    ERROR(mlock(hole, PAGE));
-    ERROR(munlock(hole, PAGE));
-    ERROR(syscall(SYS_mlock2, p, PAGE, 4));
-    ERROR(mlockall(0));
-    ERROR(mlockall(8));
-    ERROR(mlockall(MCL_ONFAULT));
-    ERROR(syscall(SYS_mremap, p + 1, PAGE, PAGE, 0, 0));
-    ERROR(syscall(SYS_mremap, hole, PAGE, PAGE, 0, 0));
-    ERROR(syscall(SYS_mremap, p, PAGE, 0, 0, 0));
-    ERROR(syscall(SYS_mremap, p, PAGE, 2 * PAGE, 0, 0));
-    ERROR(syscall(SYS_mremap, p, PAGE, PAGE, 8, 0));
-    ERROR(syscall(SYS_mremap, p, PAGE, PAGE, MREMAP_FIXED, p));
-    ERROR(shmat(-1, NULL, 0));
-    ERROR(shmdt(p));
-    ERROR(syscall(SYS_pkey_mprotect, p, PAGE, PROT_READ, 99));
-    ERROR(syscall(SYS_pkey_mprotect, p, PAGE, PROT_READ | PROT_WRITE, -1));
+    SAY_RESULT(mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    SAY_RESULT(mmap(NULL, PAGE, PROT_READ, MAP_ANONYMOUS, -1, 0));
+    SAY_RESULT(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, -1, 0));
+    SAY_RESULT(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, 77, 0));
+    SAY_RESULT(syscall(SYS_mmap, NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 5));
+    SAY_RESULT(mmap((void *)5, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+    SAY_RESULT(
+        mmap(NULL, 1ul << 47, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    SAY_RESULT(mmap(p, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+    SAY_RESULT(munmap(p + 1, PAGE));
+    SAY_RESULT(munmap(p, 0));
+    SAY_RESULT(munmap(hole, PAGE));
+    SAY_RESULT(mprotect(p + 1, PAGE, PROT_READ));
+    SAY_RESULT(mprotect(hole, PAGE, PROT_READ));
+    SAY_RESULT(mprotect(p, 8 * PAGE, PROT_READ | PROT_WRITE));
+    SAY_RESULT(mprotect(p, PAGE, 0x40));
+    SAY_RESULT(mprotect(p, 0, PROT_READ));
+    SAY_RESULT(madvise(p + 1, PAGE, MADV_DONTNEED));
+    SAY_RESULT(madvise(p, 8 * PAGE, MADV_DONTNEED));
+    SAY_RESULT(madvise(p, PAGE, 1234));
+    SAY_RESULT(msync(p + 1, PAGE, MS_SYNC));
+    SAY_RESULT(msync(hole, PAGE, MS_SYNC));
+    SAY_RESULT(msync(p, PAGE, MS_SYNC | MS_ASYNC));
+    SAY_RESULT(msync(p, 4 * PAGE, MS_SYNC));
+    SAY_RESULT(mincore(p + 1, PAGE, vec));
+    SAY_RESULT(mincore(hole, PAGE, vec));
+    SAY_RESULT(mincore(p, 4 * PAGE, vec));
+    SAY_RESULT(mincore(p, 4 * PAGE, (unsigned char *)8));
+    SAY_RESULT(mlock(hole, PAGE));
+    SAY_RESULT(munlock(hole, PAGE));
+    SAY_RESULT(syscall(SYS_mlock2, p, PAGE, 4));
+    SAY_RESULT(mlockall(0));
+    SAY_RESULT(mlockall(8));
+    SAY_RESULT(mlockall(MCL_ONFAULT));
+    SAY_RESULT(syscall(SYS_mremap, p + 1, PAGE, PAGE, 0, 0));
+    SAY_RESULT(syscall(SYS_mremap, hole, PAGE, PAGE, 0, 0));
+    SAY_RESULT(syscall(SYS_mremap, p, PAGE, 0, 0, 0));
+    SAY_RESULT(syscall(SYS_mremap, p, PAGE, 2 * PAGE, 0, 0));
+    SAY_RESULT(syscall(SYS_mremap, p, PAGE, PAGE, 8, 0));
+    SAY_RESULT(syscall(SYS_mremap, p, PAGE, PAGE, MREMAP_FIXED, p));
+    SAY_RESULT(shmat(-1, NULL, 0));
+    SAY_RESULT(shmdt(p));
+    SAY_RESULT(syscall(SYS_pkey_mprotect, p, PAGE, PROT_READ, 99));
+    SAY_RESULT(syscall(SYS_pkey_mprotect, p, PAGE, PROT_READ | PROT_WRITE, -1));
     munmap(p, 8 * PAGE);
 }
 

@@ -23,13 +23,6 @@
 
 #define BAD ((void *)8)
 
-#define ERROR(call)                                      \
-    do {                                                 \
-        errno = 0;                                       \
-        long r_ = (long)(call);                          \
-        printf("%s: %ld, errno %d\n", #call, r_, errno); \
-    } while (0)
-
 static void names(void)
 {
     char name[17] = "";
@@ -49,7 +42,7 @@ static void process_controls(void)
     CHECK(prctl(PR_GET_DUMPABLE) == 1 && prctl(PR_SET_DUMPABLE, 0) == 0);
     CHECK(prctl(PR_GET_DUMPABLE) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
     CHECK(prctl(PR_SET_KEEPCAPS, 7) == -1 && errno == EINVAL);
-    ERROR(prctl(12345, 1, 2, 3, 4));
+    SAY_RESULT(prctl(12345, 1, 2, 3, 4));
     int *tid_address = NULL;
     CHECK(prctl(PR_GET_TID_ADDRESS, &tid_address) == 0 && tid_address);
     long n = prctl(0x41555856 /* PR_GET_AUXV */, aux, sizeof(aux), 0, 0);
@@ -105,37 +98,37 @@ static void bad_arguments(void)
     struct iovec v = {BAD, 5};
     int fds[2];
     CHECK(pipe(fds) == 0 && write(fds[1], "12345678", 8) == 8);
-    ERROR(read(fds[0], BAD, 4));
-    ERROR(readv(fds[0], &v, 1));
-    ERROR(write(fds[1], BAD, 4));
-    ERROR(read(-1, BAD, 4));
-    ERROR(read(fds[1], BAD, 4));
-    ERROR(close(-1));
-    ERROR(close(12345678));
-    ERROR(lseek(fds[0], 0, SEEK_SET));
-    ERROR(open(BAD, O_RDONLY));
-    ERROR(openat(77, "x", O_RDONLY));
-    ERROR(stat(BAD, (void *)16));
-    ERROR(stat("/", BAD));
-    ERROR(pipe(BAD));
-    ERROR(uname(BAD));
-    ERROR(nanosleep(&t, NULL));
-    ERROR(syscall(SYS_clock_gettime, 1234, &t));
-    ERROR(syscall(SYS_clock_gettime, CLOCK_MONOTONIC, BAD));
-    ERROR(poll(BAD, 1, 0));
-    ERROR(epoll_ctl(-1, EPOLL_CTL_ADD, 0, NULL));
-    ERROR(dup2(0, -1));
-    ERROR(dup2(0, 1 << 30));
-    ERROR(dup3(0, 0, 0));
-    ERROR(fcntl(0, 12345));
-    ERROR(getrlimit(99, BAD));
-    ERROR(setpriority(99, 0, 0));
-    ERROR(socket(999, 0, 0));
-    ERROR(wait4(-1, NULL, 0, NULL));
-    ERROR(syscall(SYS_futex, BAD, 0, 0, 0, 0, 0));
-    ERROR(syscall(SYS_getdents64, fds[0], BAD, 100));
-    ERROR(syscall(SYS_readlink, "/", BAD, 100));
-    ERROR(syscall(SYS_exit_group + 1000));
+    SAY_RESULT(read(fds[0], BAD, 4));
+    SAY_RESULT(readv(fds[0], &v, 1));
+    SAY_RESULT(write(fds[1], BAD, 4));
+    SAY_RESULT(read(-1, BAD, 4));
+    SAY_RESULT(read(fds[1], BAD, 4));
+    SAY_RESULT(close(-1));
+    SAY_RESULT(close(12345678));
+    SAY_RESULT(lseek(fds[0], 0, SEEK_SET));
+    SAY_RESULT(open(BAD, O_RDONLY));
+    SAY_RESULT(openat(77, "x", O_RDONLY));
+    SAY_RESULT(stat(BAD, (void *)16));
+    SAY_RESULT(stat("/", BAD));
+    SAY_RESULT(pipe(BAD));
+    SAY_RESULT(uname(BAD));
+    SAY_RESULT(nanosleep(&t, NULL));
+    SAY_RESULT(syscall(SYS_clock_gettime, 1234, &t));
+    SAY_RESULT(syscall(SYS_clock_gettime, CLOCK_MONOTONIC, BAD));
+    SAY_RESULT(poll(BAD, 1, 0));
+    SAY_RESULT(epoll_ctl(-1, EPOLL_CTL_ADD, 0, NULL));
+    SAY_RESULT(dup2(0, -1));
+    SAY_RESULT(dup2(0, 1 << 30));
+    SAY_RESULT(dup3(0, 0, 0));
+    SAY_RESULT(fcntl(0, 12345));
+    SAY_RESULT(getrlimit(99, BAD));
+    SAY_RESULT(setpriority(99, 0, 0));
+    SAY_RESULT(socket(999, 0, 0));
+    SAY_RESULT(wait4(-1, NULL, 0, NULL));
+    SAY_RESULT(syscall(SYS_futex, BAD, 0, 0, 0, 0, 0));
+    SAY_RESULT(syscall(SYS_getdents64, fds[0], BAD, 100));
+    SAY_RESULT(syscall(SYS_readlink, "/", BAD, 100));
+    SAY_RESULT(syscall(SYS_exit_group + 1000));
     close(fds[0]);
     close(fds[1]);
 }

@@ -94,6 +94,21 @@ def _limits():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
+def communicate(p, limit):
+    """(stdout, stderr) of a process that leads a session; None: it took longer than the limit, in seconds.
+    Its process group is killed in both cases."""
+    try:
+        return p.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        try:
+            os.killpg(p.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        p.communicate()
+
+
 def run(argv, env, cwd, timeout, scratch, stdin=None):
     """Output goes through files: a pipe would stay open as long as any grandchild lives."""
     out_path, err_path = os.path.join(scratch, "stdout"), os.path.join(scratch, "stderr")

@@ -20,23 +20,11 @@
 
 #include <cmocka.h>
 
-static char dir[] = "/tmp/mtvg-log-XXXXXX";
+#include "tempdir.h"
+
 static char err_text[16384]; /* what the child wrote to stderr */
 static pid_t child;
 static int status;
-
-static int make_dir(void **state)
-{
-    strcpy(dir + strlen(dir) - 6, "XXXXXX");
-    return mkdtemp(dir) && chdir(dir) == 0 ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    char cmd[128];
-    snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
-    return chdir("/") == 0 ? system(cmd) : -1;
-}
 
 static const char *slurp(const char *path)
 {

@@ -378,6 +378,14 @@ static void checked_bytes(void **state)
     }
 }
 
+/* Room for code, in an empty cache. */
+static Emit fresh_space(CodeSpace *s)
+{
+    cache_flush_world();
+    assert_true(cache_reserve(s, 3072));
+    return (Emit){cache_write_ptr(s->hot), cache_exec_addr(s->hot)};
+}
+
 /* recover.c knows where in an entry rdx is in slot[2]. */
 static void ind_entry_layout(void **state)
 {
@@ -389,10 +397,7 @@ static void ind_entry_layout(void **state)
         Emit e;
         Insn h;
 
-        cache_flush_world();
-        assert_true(cache_reserve(&s, 3072));
-        e.w = cache_write_ptr(s.hot);
-        e.x = cache_exec_addr(s.hot);
+        e = fresh_space(&s);
         entry = at = lower_ind_entry(&e, pc, mt_cache.exec + MT_IBT_BYTES);
         assert_true(e.x - cache_exec_addr(s.hot) <= MT_IND_BYTES);
         assert_true(*(u64 *)cache_write_ptr(entry - 8) == pc);
@@ -482,10 +487,7 @@ static void call_entry_layout(void **state)
     Emit e;
     Insn h;
 
-    cache_flush_world();
-    assert_true(cache_reserve(&s, 3072));
-    e.w = cache_write_ptr(s.hot);
-    e.x = cache_exec_addr(s.hot);
+    e = fresh_space(&s);
     entry = lower_call_entry(&e, mt_cache.exec + MT_IBT_BYTES);
     assert_int_equal(e.x - cache_exec_addr(entry), MT_CALL_ENTRY_BYTES);
     at = entry;

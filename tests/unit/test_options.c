@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "tempdir.h"
+
 static Options o;
 static const char *err;
 
@@ -232,21 +234,6 @@ static void test_rc_words(void **state)
 }
 
 /* ---- files; each test has a folder of its own ---- */
-
-static char dir[] = "/tmp/mtvg-options-XXXXXX";
-
-static int make_dir(void **state)
-{
-    strcpy(dir + strlen(dir) - 6, "XXXXXX");
-    return mkdtemp(dir) && chdir(dir) == 0 ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    char cmd[128];
-    snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
-    return chdir("/") == 0 ? system(cmd) : -1;
-}
 
 static void put(const char *path, const char *text, mode_t mode)
 {
