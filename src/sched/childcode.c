@@ -83,16 +83,15 @@ static bool translate_ahead(GuestAddr pc, u32 flags)
     if (!aspace_query(pc, &info) || (info.prot & (PROT_EXEC | PROT_WRITE)) != PROT_EXEC) {
         return true;
     }
-    if (smc_find_code(pc, 0, flags != 0, &place)) {
-        return true;
-    }
-    s = translate(pc, 0, flags, &place.block, &fault);
-    if (s == TR_OK) {
+    if (!smc_find_code(pc, 0, flags != 0, &place)) {
+        s = translate(pc, 0, flags, &place.block, &fault);
+        if (s != TR_OK) {
+            return s != TR_FULL;
+        }
         STAT_INC(TRANSLATIONS_AHEAD);
         childcode_note(pc, flags);
-        return !(flags & TR_WANT_IND) || ibt_publish(place.block);
     }
-    return s != TR_FULL;
+    return !(flags & TR_WANT_IND) || ibt_publish(place.block);
 }
 
 static void translate_queue(ChildCode *c)

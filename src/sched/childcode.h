@@ -6,8 +6,8 @@
 
 #include "sched/thread.h"
 
-/* In any process: pc, of version 0, has been translated, with these flags (TR_WANT_IND, TR_WANT_CALL, TR_LOOP).
- * Tells the parent, if there is one to tell. */
+/* In any process: pc, of version 0, has been translated, with these flags (TR_WANT_IND, TR_WANT_CALL, TR_LOOP), or
+ * made known to indirect branches (TR_WANT_IND). Tells the parent, if there is one to tell. */
 void childcode_note(GuestAddr pc, u32 flags);
 
 /* OUTSIDE, before the world is stopped for a fork: translates what two children have told of. */

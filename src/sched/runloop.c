@@ -93,6 +93,7 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
 
     for (;;) {
         TranslateStatus s = TR_OK;
+        bool news = false; /* to other processes */
 
         if (!smc_find_code(pc, key, indirect || way->call || loop, place)) {
             if (MT_UNLIKELY(blockmap_is_crowded())) {
@@ -110,13 +111,16 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
             charge_translation();
             if (s == TR_OK) {
                 place->at = block_host(place->block);
-                if (key == 0) {
-                    childcode_note(pc, flags);
-                }
+                news = true;
             }
         }
-        if (s == TR_OK && indirect && !ibt_publish(place->block)) {
-            s = TR_FULL;
+        /* Behind each slow system call: most often it is there. */
+        if (s == TR_OK && indirect && !ibt_has(place->block)) {
+            news = true;
+            s = ibt_publish(place->block) ? TR_OK : TR_FULL;
+        }
+        if (s == TR_OK && news && key == 0) {
+            childcode_note(pc, flags);
         }
         switch (s) {
         case TR_OK: return true;
