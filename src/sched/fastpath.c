@@ -117,7 +117,6 @@ static FastCall fast_syscall(Thread *t)
     STAT_INC(SYSCALLS);
     STAT_INC(SYSCALLS_FAST);
     t->in_syscall = true;
-    t->syscall_nr = nr;
     c->gpr[MT_RAX] = (u64)r;
     c->gpr[MT_RCX] = c->rip;
     c->gpr[MT_R11] = c->rflags;

@@ -271,7 +271,7 @@ static void restore_parent(Thread *t, ParentState *s)
     t->saved_sigmask_valid = s->thread.saved_sigmask_valid;
     t->saved_sigmask = s->thread.saved_sigmask;
     t->in_syscall = s->thread.in_syscall;
-    t->syscall_nr = s->thread.syscall_nr;
+    t->doing = s->thread.doing;
     signal_vfork_restore(t, &s->signals);
     free(s);
 }

@@ -314,10 +314,31 @@ static void take_fault(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
     internal_error(sig, info, uc);
 }
 
+/* From a seccomp filter, not from rt_sigqueueinfo? */
+static bool is_trapped_call(int sig, const siginfo_t *info, const ucontext_t *uc)
+{
+    return sig == SIGSYS && info->si_code == SYS_SECCOMP_CODE &&
+           (u64)info->si_call_addr == (u64)uc->uc_mcontext.gregs[REG_RIP];
+}
+
+/* The guest's filter is meant for the guest's calls. One of the runtime's own fails, where the kernel leaves its
+ * number as the result; the guest hears of it if its own call of that number is being done by it. */
+static bool take_own_trapped(const Thread *t, int sig, const siginfo_t *info, ucontext_t *uc)
+{
+    u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
+    if (!is_trapped_call(sig, info, uc) || pc == (u64)sys_window_end ||
+        pc == (u64)sys_window32_end) {
+        return false;
+    }
+    /* brk has no errors: it returns the break, which glibc compares with what it wanted. */
+    uc->uc_mcontext.gregs[REG_RAX] = info->si_syscall == SYS_brk ? 0 : -ENOSYS;
+    return !t || t->doing != (u32)info->si_syscall + 1;
+}
+
 static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc)
 {
     /* A seccomp filter's SIGSYS is forced: neither blocked nor queued. */
-    bool forced = sig == SIGSYS && info->si_code == SYS_SECCOMP_CODE;
+    bool forced = is_trapped_call(sig, info, uc);
     bool open = SIG_BIT(sig) & SIG_OPEN;
     if (!t) { /* a host thread that is about to become a guest's: pending until it has its mask */
         sig_host_requeue(info);
@@ -382,7 +403,7 @@ static void host_handler(int sig, siginfo_t *info, void *context)
         go_to_run_loop(uc);
     } else if (is_synchronous(sig, info, uc)) {
         take_fault(t, sig, info, uc);
-    } else {
+    } else if (!take_own_trapped(t, sig, info, uc)) {
         take_async(t, sig, info, uc);
     }
 }

@@ -36,7 +36,6 @@
 #define SIG_SETXID 33
 #define MIN_ALTSTACK 2048 /* the kernel's MINSIGSTKSZ */
 #define SS_AUTODISARM_FLAG (1u << 31)
-#define SYS_SECCOMP_CODE 1
 /* Kernel: UAPI_SA_FLAGS on x86; others are cleared. */
 #define SA_KNOWN_FLAGS 0xdc000807ull
 #define TRAP_DB 1
@@ -413,8 +412,9 @@ static void deliver_one(Thread *t, PendingSignal *p, bool seen)
         }
     }
     int sig = p->info.si_signo;
-    if (sig == SIGSYS && p->info.si_code == SYS_SECCOMP_CODE) {
+    if (sig == SIGSYS && p->synchronous) { /* by a seccomp filter: the call has not been done */
         p->info.si_call_addr = (void *)t->cpu->rip;
+        t->cpu->gpr[MT_RAX] = (u32)p->info.si_syscall;
     }
     GuestSigaction act = take_action(t, sig, p->synchronous);
     MT_DEBUG(LOG_SIGNAL, 1, "signal %d code %d at 0x%lx: handler 0x%lx", sig, p->info.si_code,

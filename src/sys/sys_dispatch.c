@@ -159,7 +159,9 @@ static void trace_result(u32 nr, i64 r)
 i64 sys_call(Thread *t, u32 nr, const u64 a[6])
 {
     sys_events_before(t, nr, a);
+    t->doing = nr + 1;
     i64 r = do_call(t, nr, a);
+    t->doing = 0;
     sys_events_after(t, nr, a, r);
     return r;
 }
@@ -182,7 +184,6 @@ void sys_dispatch(Thread *t)
                       c->gpr[MT_R10], c->gpr[MT_R8],  c->gpr[MT_R9]};
     STAT_INC(SYSCALLS);
     t->in_syscall = true;
-    t->syscall_nr = (i64)nr;
     bool tracing = MT_UNLIKELY(mt_debug_level[LOG_SYSCALL] >= 1);
     if (tracing) {
         trace_call(nr, a);
