@@ -511,7 +511,7 @@ static void events(const char *what, void (*fn)(void))
         }
         int event = status >> 16;
         /* Under mtvg a thread's exit event may come when it has been joined, and the process's end then
-         * takes it away from its tracer (PTRACE.md, limits). */
+         * takes it away from its tracer (DIFFERENCES.md). */
         if (pid != first && ptrace(PTRACE_GETEVENTMSG, pid, 0, &message) != 0 && errno == ESRCH) {
             continue;
         }
