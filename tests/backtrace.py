@@ -52,6 +52,7 @@ CASES = {
     "noreturn": ["crash", "never_returns", "ends_in_call", "main"],
     "generated": ["crash", "???", "generated", "main"],
     "generated_leaf": ["???", "generated_leaf", "main"],
+    "rust": ["crash", "core::fmt::write:rust_legacy", "mycrate::foo:rust_v0", "main"],
 }
 CXX_CASES = {
     "template": [r"space::Box<std::vector<int, std::allocator<int> >, 7>::store\(.*const&\)@store", "*",
@@ -85,7 +86,7 @@ def pattern(case, frame, lines, file, named_only):
         return r"\?\?\?\n"
     if frame == "???":
         return r"\?\?\?(?: \(in /\S+\))?\n"
-    name, _, mark = frame.partition(":")
+    name, _, mark = frame.rpartition(":") if ":" in frame else (frame, "", "")
     mark = mark or (name if name != "main" else "main_" + case)
     if named_only:
         return re.escape(name) + r" \(in /\S+\)\n"
@@ -211,6 +212,34 @@ def check_hard(c, folder, program, stripped):
         c.say(len(FRAME.findall(text)) >= 4, "helper %r: frames" % script, text)
 
 
+def check_still(c, folder, program):
+    """While names are looked for, no other thread of the guest runs: the helper looks twice."""
+    counter, seen = os.path.join(folder, "counter"), os.path.join(folder, "seen")
+    with open(counter, "wb") as f:
+        f.write(bytes(4096))
+    copy, helper = os.path.join(folder, "mtvg"), os.path.join(folder, "mtvg-symbols")
+    shutil.copy(c.mtvg, copy)
+    look = "od -An -tu8 -N8 %s\n" % counter
+    with open(helper, "w") as f:
+        f.write("#!/bin/sh\nPATH=/usr/bin:/bin\n{ %ssleep 0.2\n%s} >%s\n" % (look, look, seen))
+    os.chmod(helper, 0o755)
+    for options in ([], ["--parallel=no"]):
+        _, text = run([copy, *options, program, "counted", counter])
+        with open(seen) as f:
+            first, second = f.read().split()
+        c.say(first == second, "others run on: %s, %s" % (first, second), text)
+
+
+def check_unlinked(c, folder, program):
+    copy = os.path.join(folder, "c_unlinked")
+    shutil.copy(program, copy)
+    native, _ = run([copy, "unlinked"])
+    shutil.copy(program, copy)
+    status, text = run([c.mtvg, copy, "unlinked"])
+    got = "".join(f[2] + "\n" for f in FRAME.findall(text))
+    c.say(status == native and got.startswith("??? (in " + copy), "a program without a file", text)
+
+
 def check_corrupt(c, folder, program):
     """Tables and debug information with bytes changed: any trace, but the same death."""
     with open(program, "rb") as f:
@@ -258,6 +287,8 @@ def main():
         check_modes(c, built["pie"])
         check_depth(c, built["O2"])
         check_hard(c, folder, built["pie"], stripped)
+        check_still(c, folder, built["pie"])
+        check_unlinked(c, folder, built["pie"])
         check_corrupt(c, folder, built["pie"])
         check_valgrind(c, built["pie"])
     print("%d passed, %d failed" % (c.passed, c.failed))

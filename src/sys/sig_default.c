@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "diag/symbols.h"
 #include "diag/unwind.h"
+#include "sched/world.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -95,14 +96,22 @@ static void print_cause(const PendingSignal *p)
     }
 }
 
-static void print_trace(const Thread *t)
+static void print_trace(Thread *t)
 {
     GuestAddr pcs[MT_CALLERS_MAX];
     /* A filter of the guest's may end a process that opens files or starts another one. */
-    bool files = !sys_is_filtered();
-    if (mt_opts.verbosity > 0) {
-        unsigned n = unwind_stack(t->cpu, pcs, (unsigned)mt_opts.num_callers, files);
-        symbols_print_trace(pcs, n, files);
+    bool files = !sys_is_filtered(), stop = !t->is_vfork_child;
+    if (mt_opts.verbosity == 0) {
+        return;
+    }
+    /* Natively no other thread does anything any more, and this takes its time. */
+    if (stop) {
+        world_stop(t);
+    }
+    unsigned n = unwind_stack(t->cpu, pcs, (unsigned)mt_opts.num_callers, files);
+    symbols_print_trace(pcs, n, files);
+    if (stop) {
+        world_resume(t);
     }
 }
 

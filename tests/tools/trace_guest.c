@@ -4,6 +4,7 @@
 #include <alloca.h>
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -252,6 +253,44 @@ static void watched(void)
     crash();
 }
 
+static void *counting(void *arg)
+{
+    volatile uint64_t *n = arg;
+    for (;;) {
+        ++*n;
+    }
+    return NULL;
+}
+
+/* Another thread counts in a file as long as it runs. */
+static void counted(const char *path)
+{
+    int fd = open(path, O_RDWR);
+    volatile uint64_t *n = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    pthread_t t;
+    pthread_create(&t, NULL, counting, (void *)n);
+    while (*n < 1000) {
+        usleep(1000);
+    }
+    crash();
+}
+
+/* As Rust names functions. */
+NOINLINE static void rust_legacy(void) __asm__("_ZN4core3fmt5write17h0123456789abcdefE");
+NOINLINE static void rust_v0(void) __asm__("_RNvCs1234_7mycrate3foo");
+
+static void rust_legacy(void)
+{
+    crash(); /* @rust_legacy */
+    STAY;
+}
+
+static void rust_v0(void)
+{
+    rust_legacy(); /* @rust_v0 */
+    STAY;
+}
+
 int main(int argc, char **argv)
 {
     const char *how = argc > 1 ? argv[1] : "";
@@ -286,6 +325,13 @@ int main(int argc, char **argv)
         generated(); /* @main_generated */
     } else if (strcmp(how, "generated_leaf") == 0) {
         generated_leaf(); /* @main_generated_leaf */
+    } else if (strcmp(how, "rust") == 0) {
+        rust_v0(); /* @main_rust */
+    } else if (strcmp(how, "unlinked") == 0) {
+        unlink(argv[0]);
+        crash();
+    } else if (strcmp(how, "counted") == 0) {
+        counted(argv[2]);
     } else if (strcmp(how, "circle") == 0) {
         circle();
     } else if (strcmp(how, "lost") == 0) {
