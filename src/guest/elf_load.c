@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * elf_load.c -- maps a program and its interpreter as execve(2) does.
  * Role:       all mappings go through aspace; position-independent images into the image window.
- * Relies on:  elf_read.c's E1 and E2.
+ * Relies on:  elf_read.c's E1.
  * Differs:    a program at fixed addresses that are not free (the code cache or the runtime lies
  *             there) is refused. A file that is cut off is refused instead of dying by SIGBUS. */
 #include "guest/aspace.h"
@@ -87,17 +87,47 @@ static i64 map_segment(const ElfFile *f, const Elf64_Phdr *p, u64 bias)
     return p->p_memsz > p->p_filesz ? map_bss(p, start, file_end, start + p->p_memsz) : 0;
 }
 
+/* The pages of a PT_LOAD, before relocation. */
+typedef struct Range {
+    GuestAddr lo, hi;
+} Range;
+
+static int by_address(const void *a, const void *b)
+{
+    const Range *x = a, *y = b;
+    return (x->lo > y->lo) - (x->lo < y->lo);
+}
+
+static bool is_load(const Elf64_Phdr *p)
+{
+    return p->p_type == PT_LOAD && p->p_memsz != 0;
+}
+
+/* Sorted by address, malloc'ed; NULL: no memory. */
+static Range *sorted_ranges(const ElfFile *f, u32 *count)
+{
+    Range *r = malloc(f->ehdr.e_phnum * sizeof(*r));
+    u32 n = 0;
+    for (unsigned i = 0; r != NULL && i < f->ehdr.e_phnum; i++) {
+        const Elf64_Phdr *p = &f->phdrs[i];
+        if (is_load(p)) {
+            r[n++] = (Range){MT_PAGE_DOWN(p->p_vaddr), MT_PAGE_UP(p->p_vaddr + p->p_memsz)};
+        }
+    }
+    if (r != NULL) {
+        qsort(r, n, sizeof(*r), by_address);
+    }
+    *count = n;
+    return r;
+}
+
 /* Of an image at fixed addresses each segment: what lies between may be anything, and larger than
  * the address space has room for. */
-static i64 reserve_fixed(const ElfFile *f, GuestAddr *at)
+static i64 reserve_fixed(const ElfFile *f, const Range *ranges, u32 n, GuestAddr *at)
 {
     GuestAddr done = 0;
-    for (unsigned i = 0; i < f->ehdr.e_phnum; i++) {
-        const Elf64_Phdr *p = &f->phdrs[i];
-        if (p->p_type != PT_LOAD || p->p_memsz == 0) {
-            continue;
-        }
-        GuestAddr lo = MT_PAGE_DOWN(p->p_vaddr), hi = MT_PAGE_UP(p->p_vaddr + p->p_memsz);
+    for (u32 i = 0; i < n; i++) {
+        GuestAddr lo = ranges[i].lo, hi = ranges[i].hi;
         *at = lo < done ? done : lo;
         i64 r = hi <= *at
                     ? 0
@@ -107,65 +137,85 @@ static i64 reserve_fixed(const ElfFile *f, GuestAddr *at)
         if (r < 0) {
             return r;
         }
-        done = hi;
+        done = hi > done ? hi : done;
     }
     return (i64)f->lo;
 }
 
 /* Room for the image, so that segments can be mapped over it one by one; the address, or -errno and
  * the place that isn't free (0: none is). */
-static i64 reserve(const ElfFile *f, GuestAddr *at)
+static i64 reserve(const ElfFile *f, const Range *ranges, u32 n, GuestAddr *at)
 {
     *at = 0;
     if (f->ehdr.e_type != ET_DYN) {
-        return reserve_fixed(f, at);
+        return reserve_fixed(f, ranges, n, at);
     }
     i64 r = aspace_reserve_image(f->hi - f->lo, f->align);
     return r == -EEXIST ? -ENOMEM : r;
 }
 
-static int load_file(const ElfFile *f, LoadedFile *out, ExecError *err)
+/* The kernel leaves no reservation between segments. */
+static void free_gaps(const Range *ranges, u32 n, u64 bias)
+{
+    GuestAddr done = ranges[0].lo;
+    for (u32 i = 0; i < n; i++) {
+        if (ranges[i].lo > done) {
+            aspace_munmap(done + bias, ranges[i].lo - done);
+        }
+        done = ranges[i].hi > done ? ranges[i].hi : done;
+    }
+}
+
+static int load_ranges(const ElfFile *f, const Range *ranges, u32 n, LoadedFile *out,
+                       ExecError *err)
 {
     GuestAddr taken;
-    i64 at = reserve(f, &taken);
+    i64 at = reserve(f, ranges, n, &taken);
     if (at < 0) {
         return map_error(f, at, taken, err);
     }
-    out->bias = (u64)at - f->lo;
-    out->lo = (u64)at;
-    out->hi = out->bias + f->hi;
-    GuestAddr done = out->lo; /* what is below has been mapped or given back */
+    *out = (LoadedFile){.bias = (u64)at - f->lo, .lo = (u64)at, .hi = (u64)at - f->lo + f->hi};
     for (unsigned i = 0; i < f->ehdr.e_phnum; i++) {
         const Elf64_Phdr *p = &f->phdrs[i];
-        if (p->p_type != PT_LOAD || p->p_memsz == 0) {
+        if (!is_load(p)) {
             continue;
         }
-        GuestAddr page = MT_PAGE_DOWN(p->p_vaddr + out->bias);
         i64 r = map_segment(f, p, out->bias);
         if (r < 0) {
-            return map_error(f, r, page, err);
+            return map_error(f, r, MT_PAGE_DOWN(p->p_vaddr + out->bias), err);
         }
-        if (page > done && f->ehdr.e_type == ET_DYN) {
-            aspace_munmap(done,
-                          page - done); /* the kernel leaves no reservation between segments */
-        }
-        out->end = p->p_vaddr + p->p_memsz + out->bias;
-        done = MT_PAGE_UP(out->end);
+        GuestAddr end = p->p_vaddr + p->p_memsz + out->bias;
+        out->end = end > out->end ? end : out->end;
+    }
+    if (f->ehdr.e_type == ET_DYN) {
+        free_gaps(ranges, n, out->bias);
     }
     return 0;
 }
 
-/* Where the program headers are in memory; 0 if no segment holds them. */
+static int load_file(const ElfFile *f, LoadedFile *out, ExecError *err)
+{
+    u32 n;
+    Range *ranges = sorted_ranges(f, &n);
+    int r = ranges != NULL ? load_ranges(f, ranges, n, out, err)
+                           : exec_fail(err, ENOMEM, 1, "%s: out of memory", f->name);
+    free(ranges);
+    return r;
+}
+
+/* Where the program headers are in memory: the last segment that holds them counts; if none does, where the
+ * image's address 0 would be (the kernel adds the bias all the same). */
 static GuestAddr find_phdr(const ElfFile *f, u64 bias)
 {
+    GuestAddr at = 0;
     for (unsigned i = 0; i < f->ehdr.e_phnum; i++) {
         const Elf64_Phdr *p = &f->phdrs[i];
         if (p->p_type == PT_LOAD && p->p_offset <= f->ehdr.e_phoff &&
             f->ehdr.e_phoff - p->p_offset < p->p_filesz) {
-            return f->ehdr.e_phoff - p->p_offset + p->p_vaddr + bias;
+            at = f->ehdr.e_phoff - p->p_offset + p->p_vaddr;
         }
     }
-    return 0;
+    return at + bias;
 }
 
 /* Without PT_GNU_STACK the stack of a 64-bit program isn't executable (Linux 5.8 and later). */

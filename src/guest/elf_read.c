@@ -3,9 +3,8 @@
  * Role:       everything that comes out of a file is checked here, once; elf_load.c may then add and
  *             subtract without looking.
  * Invariants: E1. for each PT_LOAD: offset + filesz <= file size, filesz <= memsz,
- *                 vaddr + memsz <= ELF_MAX, vaddr = offset modulo the page size.
- *             E2. PT_LOADs are in ascending order of addresses and don't overlap in memory (pages may
- *                 be shared at their borders, as the linker does).
+ *                 vaddr + memsz <= ELF_MAX, vaddr = offset modulo the page size. They may come in any
+ *                 order and overlap: the kernel maps a later one over an earlier one.
  * Source:     ELF-64 Object File Format; System V ABI, AMD64 supplement; behaviour of execve(2). */
 #include "guest/elf_int.h"
 
@@ -70,13 +69,15 @@ int elf_check_ident(const void *bytes, size_t n, const char *name, const char *i
     if (n < EI_NIDENT || memcmp(h.e_ident, ELFMAG, SELFMAG) != 0) {
         return bad(err, name, interp_of, "not an ELF file");
     }
-    if (h.e_ident[EI_CLASS] == ELFCLASS32) {
+    /* The kernel looks at the machine only. What else is wrong explains why that doesn't fit. */
+    bool fits = h.e_machine == EM_X86_64 && h.e_phentsize == sizeof(Elf64_Phdr);
+    if (!fits && h.e_ident[EI_CLASS] == ELFCLASS32) {
         return bad(err, name, interp_of, "a 32-bit program; only 64-bit x86-64 is supported");
     }
-    if (h.e_ident[EI_CLASS] != ELFCLASS64) {
+    if (!fits && h.e_ident[EI_CLASS] != ELFCLASS64) {
         return bad(err, name, interp_of, "corrupt ELF file: unknown class");
     }
-    if (h.e_ident[EI_DATA] == ELFDATA2MSB) {
+    if (!fits && h.e_ident[EI_DATA] == ELFDATA2MSB) {
         return bad(err, name, interp_of, "a big-endian program; only x86-64 is supported");
     }
     if (n < sizeof(h)) {
@@ -97,8 +98,8 @@ int elf_check_ident(const void *bytes, size_t n, const char *name, const char *i
     return 0;
 }
 
-/* NULL, or what is wrong with this PT_LOAD (E1, E2). */
-static const char *check_load(const ElfFile *f, const Elf64_Phdr *p, u64 previous_end)
+/* NULL, or what is wrong with this PT_LOAD (E1). */
+static const char *check_load(const ElfFile *f, const Elf64_Phdr *p)
 {
     if (p->p_filesz > p->p_memsz) {
         return "corrupt ELF file: a segment is larger in the file than in memory";
@@ -112,38 +113,32 @@ static const char *check_load(const ElfFile *f, const Elf64_Phdr *p, u64 previou
     if (p->p_filesz != 0 && (p->p_offset > f->size || f->size - p->p_offset < p->p_filesz)) {
         return "truncated ELF file: it ends inside a segment";
     }
-    if (p->p_vaddr < previous_end) {
-        return "corrupt ELF file: segments are not in ascending order";
-    }
     return NULL;
 }
 
 static const char *check_phdrs(ElfFile *f)
 {
-    u64 previous_end = 0;
-    bool any = false;
+    f->lo = ELF_MAX;
+    f->hi = 0;
     f->align = MT_PAGE_SIZE;
     for (unsigned i = 0; i < f->ehdr.e_phnum; i++) {
         const Elf64_Phdr *p = &f->phdrs[i];
-        if (p->p_type != PT_LOAD || p->p_memsz == 0) {
+        if (p->p_type != PT_LOAD || (p->p_memsz == 0 && p->p_filesz == 0)) {
             continue;
         }
-        const char *what = check_load(f, p, previous_end);
+        const char *what = check_load(f, p);
         if (what != NULL) {
             return what;
         }
-        if (!any) {
-            f->lo = MT_PAGE_DOWN(p->p_vaddr);
-        }
-        any = true;
-        previous_end = p->p_vaddr + p->p_memsz;
-        f->hi = MT_PAGE_UP(previous_end);
+        u64 lo = MT_PAGE_DOWN(p->p_vaddr), hi = MT_PAGE_UP(p->p_vaddr + p->p_memsz);
+        f->lo = lo < f->lo ? lo : f->lo;
+        f->hi = hi > f->hi ? hi : f->hi;
         /* As the kernel: what isn't a power of two is ignored. */
         if (p->p_align > f->align && (p->p_align & (p->p_align - 1)) == 0 && p->p_align < ELF_MAX) {
             f->align = p->p_align;
         }
     }
-    return any ? NULL : "corrupt ELF file: nothing to load";
+    return f->hi != 0 ? NULL : "corrupt ELF file: nothing to load";
 }
 
 static const char *read_headers(ElfFile *f)

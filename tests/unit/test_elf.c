@@ -285,6 +285,16 @@ static void refused(const TestElf *elf, size_t size, int code, const char *word)
         refused(&elf, 0x2000, ENOEXEC, word); \
     } while (0)
 
+/* The identification counts only if the rest does not fit. */
+static void refused_ident(int machine, int phentsize, int at, int value, const char *word)
+{
+    TestElf elf = good_elf();
+    elf.e.e_machine = (Elf64_Half)machine;
+    elf.e.e_phentsize = (Elf64_Half)phentsize;
+    elf.e.e_ident[at] = (unsigned char)value;
+    refused(&elf, 0x2000, ENOEXEC, word);
+}
+
 static void bad_headers(void **state)
 {
     TestElf good = good_elf();
@@ -294,9 +304,10 @@ static void bad_headers(void **state)
     refused(&good, 100, ENOEXEC, "truncated");
     refused(&good, 0x1105, ENOEXEC, "truncated");
     REFUSED(e.e_ident[0] = 0, "not an ELF");
-    REFUSED(e.e_ident[EI_CLASS] = ELFCLASS32, "32-bit");
-    REFUSED(e.e_ident[EI_CLASS] = 9, "class");
-    REFUSED(e.e_ident[EI_DATA] = ELFDATA2MSB, "big-endian");
+    refused_ident(EM_386, 32, EI_CLASS, ELFCLASS32, "32-bit");
+    refused_ident(EM_X86_64, 32, EI_CLASS, ELFCLASS32, "32-bit"); /* x32 */
+    refused_ident(EM_386, 56, EI_CLASS, 9, "class");
+    refused_ident(EM_S390, 56, EI_DATA, ELFDATA2MSB, "big-endian");
     REFUSED(e.e_machine = EM_AARCH64, "AArch64");
     REFUSED(e.e_machine = 12345, "another machine");
     REFUSED(e.e_type = ET_REL, "object file");
@@ -313,7 +324,7 @@ static void bad_headers(void **state)
     REFUSED(p[1].p_memsz = ~0ull, "address space");
     REFUSED(p[1].p_memsz = 1ull << 47, "address space");
     REFUSED(p[1].p_offset = ~0ull - 0xeff, "truncated");
-    REFUSED(p[0].p_vaddr = 0x406000, "ascending");
+    REFUSED(p[0].p_memsz = 0, "larger in the file");
     TestElf none = good_elf();
     none.p[0].p_type = none.p[1].p_type = PT_NOTE;
     refused(&none, 0x2000, ENOEXEC, "nothing to load");
