@@ -3,7 +3,8 @@
 """mtvg inside other tools: an outer Valgrind looks for faults in the runtime, an outer mtvg runs it.
 
 A program runs natively, then under mtvg under the outer tool: same output, same status, no error
-reported. The deliberately wrong builds (CMakeLists.txt, mtvg_break_*) must be reported by Helgrind.
+reported. The deliberately wrong builds (CMakeLists.txt, mtvg_break_*) must be reported by Helgrind. The
+same for the test of the world lock alone, stress_world.
 The outer's flags stand in docs/outer-helgrind.flags. Exit status 0 if all is well; the last line says
 how many passed; a missing valgrind is said in a line and is not a failure."""
 import argparse
@@ -22,7 +23,13 @@ sys.path.insert(0, HERE)
 from harness import proc  # noqa: E402
 from harness.guests import Builder, read_guests  # noqa: E402
 
-BREAKS = ("chain_lock", "publish", "page_lock")
+# What is left out, and the guest that shows it.
+BREAKS = {"chain_lock": "thr_link", "publish": "thr_link", "page_lock": "thr_link",
+          "inside_lock": "thr_link", "version_lock": "smc_threads"}
+# stress_world: frees count as writes, so that an object freed under a scan is seen.
+WORLD = {"helgrind": ["--free-is-write=yes"], "memcheck": [], "drd": []}
+WORLD_BREAKS = (["stress_world", "--break=publish"], ["stress_world", "--break=enter"],
+                ["stress_world", "--break=leave"], ["stress_world_break_walk"])
 # (outer tool, guest and its arguments): Helgrind can do all of it in a minute each, the others less.
 QUICK = [("helgrind", "thr_link"), ("helgrind", "thr_sync 4"), ("helgrind", "thr_cancel"),
          ("memcheck", "thr_link"), ("drd", "load_hello")]
@@ -30,12 +37,15 @@ THREADED = ("thr_link", "thr_cancel", "thr_exit_main", "thr_exit_other", "smc_th
             "sig_threads", "flow_exceptions")
 FULL = [(tool, guest) for tool in ("helgrind", "memcheck") for guest in THREADED] + [
     ("helgrind", "thr_sync"), ("helgrind", "thr_fork"), ("helgrind", "thr_fresh same 16 2"),
-    ("helgrind", "thr_fresh own 16 4"), ("helgrind", "sig_storm"),
+    ("helgrind", "thr_fresh own 16 4"), ("helgrind", "sig_storm"), ("helgrind", "smc_efault"),
     ("memcheck", "thr_sync 10"), ("memcheck", "thr_fork 2"), ("memcheck", "sig_storm"),
     ("drd", "thr_link"), ("drd", "thr_fresh own 3 10")]
 # Valgrind itself raises or shows something else than a processor: these are compared with a run of
 # their own under Valgrind.
 AS_UNDER_VALGRIND = ("sig_regs",)
+# Of the runtime's ways of running code, those that share something more or less than usual.
+RUNTIME_OPTIONS = ("--return-stack=yes", "--enter-inside=no", "--chaining=no", "--code-cache-size=1M",
+                   "--parallel=no", "--stress=flush,world,preempt", "--tool=lackey")
 NESTED = ("thr_sync", "thr_storm", "thr_cancel", "sig_storm", "sig_threads", "smc_threads", "thr_fork")
 LACKEY = ("--tool=lackey", "--log-file=/dev/null")
 OUTER_MODES = (("--tool=none",), LACKEY, ("--tool=none", "--parallel=no"),
@@ -67,6 +77,111 @@ select b, count(*) from t group by b order by 2 desc, 1 limit 3;"""
 PERL_THREADS = """use threads; use threads::shared; my $n :shared = 0;
 my @t = map { my $k = $_; threads->create(sub { for (1..50) { lock($n); $n += $k; } $k }) } 1..3;
 my $s = 0; $s += $_->join for @t; print "$n $s\n";"""
+POOL_CC = """
+#include <condition_variable>
+#include <cstdio>
+#include <functional>
+#include <future>
+#include <mutex>
+#include <queue>
+#include <thread>
+#include <vector>
+class Pool {
+    std::mutex m; std::condition_variable cv; std::queue<std::function<void()>> todo; bool over = false;
+    std::vector<std::thread> threads;
+    void work() {
+        for (;;) {
+            std::function<void()> f;
+            {
+                std::unique_lock<std::mutex> l(m);
+                cv.wait(l, [this] { return over || !todo.empty(); });
+                if (todo.empty()) return;
+                f = std::move(todo.front()); todo.pop();
+            }
+            f();
+        }
+    }
+public:
+    explicit Pool(int n) { for (int i = 0; i < n; i++) threads.emplace_back([this] { work(); }); }
+    ~Pool() {
+        { std::lock_guard<std::mutex> l(m); over = true; }
+        cv.notify_all();
+        for (auto &t : threads) t.join();
+    }
+    template <class F> std::future<long> submit(F f) {
+        auto p = std::make_shared<std::packaged_task<long()>>(f);
+        { std::lock_guard<std::mutex> l(m); todo.emplace([p] { (*p)(); }); }
+        cv.notify_one();
+        return p->get_future();
+    }
+};
+int main() {
+    Pool pool(4);
+    std::vector<std::future<long>> done;
+    long sum = 0; int thrown = 0;
+    for (long i = 0; i < 120; i++)
+        done.push_back(pool.submit([i] { if (i % 17 == 0) throw i; return i * i; }));
+    for (auto &f : done) try { sum += f.get(); } catch (long) { thrown++; }
+    std::printf("%ld %d\\n", sum, thrown);
+}
+"""
+CHANNELS_RS = """
+use std::sync::{mpsc, Arc, Mutex};
+use std::thread;
+fn main() {
+    let (tx, rx) = mpsc::channel::<u64>();
+    let rx = Arc::new(Mutex::new(rx));
+    let sum = Arc::new(Mutex::new(0u64));
+    let workers: Vec<_> = (0..4).map(|_| {
+        let (rx, sum) = (rx.clone(), sum.clone());
+        thread::spawn(move || loop {
+            let n = match rx.lock().unwrap().recv() { Ok(n) => n, Err(_) => break };
+            *sum.lock().unwrap() += n * n;
+        })
+    }).collect();
+    for n in 0..200 { tx.send(n).unwrap(); }
+    drop(tx);
+    for w in workers { w.join().unwrap(); }
+    println!("{}", sum.lock().unwrap());
+}
+"""
+ROUTINES_GO = """package main
+
+import (
+	"fmt"
+	"sync"
+)
+
+func main() {
+	todo, done := make(chan int), make(chan int)
+	var group sync.WaitGroup
+	for i := 0; i < 4; i++ {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for n := range todo {
+				done <- n * n
+			}
+		}()
+	}
+	go func() {
+		for n := 0; n < 200; n++ {
+			todo <- n
+		}
+		close(todo)
+		group.Wait()
+		close(done)
+	}()
+	sum := 0
+	for n := range done {
+		sum += n
+	}
+	fmt.Println(sum)
+}
+"""
+SOURCES = {"pool.cc": (POOL_CC, ["g++", "-O1", "-pthread", "-o"]),
+           "channels.rs": (CHANNELS_RS, ["rustc", "-O", "-o"]),
+           "routines.go": (ROUTINES_GO, ["go", "build", "-o"])}
 # {data}: a megabyte or so of a program; {part}: some of it.
 PROGRAMS = (["pigz", "-p4", "-c", "{data}"],
             ["xz", "-T2", "--block-size=200000", "-1", "-c", "{data}"],
@@ -104,6 +219,7 @@ class Outer:
     def __init__(self, args):
         self.args = args
         self.passed = self.failed = 0
+        self.built = os.path.dirname(self.args.mtvg)
         self.builder = Builder(HERE, os.path.join(args.build_dir, "guests"))
         self.guests = read_guests(os.path.join(HERE, "guests"))
 
@@ -137,19 +253,43 @@ class Outer:
         return (["valgrind", f"--tool={tool}"] + outer_flags() +
                 [mtvg, "-q", "--tool=none", "--parallel"])
 
-    def broken(self, what):
-        if not re.search(self.args.k, f"without {what}"):
-            return
+    def make(self, target):
+        status, out, _ = run(["cmake", "--build", self.built, "--target", target], 300)
+        if status != 0:
+            self.result(False, f"building {target}", out.decode()[-2000:], time.monotonic())
+        return status == 0
+
+    def must_report(self, what, command):
         begun = time.monotonic()
-        mtvg = os.path.join(os.path.dirname(self.args.mtvg), "mtvg_break_" + what)
-        make = run(["cmake", "--build", os.path.dirname(self.args.mtvg), "--target",
-                    os.path.basename(mtvg)], 120)
-        if make[0] != 0:
-            self.result(False, f"without {what}: building", make[1].decode()[-2000:], begun)
-            return
-        err = run(self.valgrind("helgrind", mtvg) + self.binary("thr_link"), self.args.timeout)[2]
-        self.result(bool(errors_reported(err)), f"helgrind reports the build without {what}",
-                    "it does not", begun)
+        err = run(command, self.args.timeout)[2]
+        self.result(bool(errors_reported(err)), what, "it does not", begun)
+
+    def broken(self, what, guest):
+        name = f"helgrind reports the build without {what}"
+        if re.search(self.args.k, name) and self.make("mtvg_break_" + what):
+            mtvg = os.path.join(self.built, "mtvg_break_" + what)
+            self.must_report(name, self.valgrind("helgrind", mtvg) + self.binary(guest))
+
+    def world(self):
+        """The world lock's test: plain data that it alone protects."""
+        def command(tool, words):
+            return (["env", "GLIBC_TUNABLES=glibc.pthread.stack_cache_size=0", "valgrind",
+                     f"--tool={tool}"] + WORLD[tool] + outer_flags() +
+                    [os.path.join(self.built, "tests", words[0])] + words[1:])
+        for tool in ("helgrind",) if self.args.quick else WORLD:
+            for mode in ("parallel",) if self.args.quick else ("parallel", "seq", "seeded"):
+                name = f"stress_world {mode} under {tool}"
+                if re.search(self.args.k, name) and self.make("stress_world"):
+                    begun = time.monotonic()
+                    status, _, err = run(command(tool, ["stress_world", "--mode=" + mode, "--ms=2000",
+                                                        "--threads=6"]), self.args.timeout)
+                    errors = errors_reported(err)
+                    self.result(status == 0 and errors == 0, name,
+                                f"status {status}, {errors} errors", begun)
+        for words in () if self.args.quick else WORLD_BREAKS:
+            name = f"helgrind reports {' '.join(words)}"
+            if re.search(self.args.k, name) and self.make(words[0]):
+                self.must_report(name, command("helgrind", words + ["--ms=2000", "--threads=6"]))
 
     def run_valgrind(self):
         if shutil.which("valgrind") is None:
@@ -160,10 +300,17 @@ class Outer:
             self.compare(f"{guest} under mtvg under {tool}", self.valgrind(tool, self.args.mtvg),
                          self.binary(guest), True,
                          reference=alone if guest in AS_UNDER_VALGRIND else ())
-        for what in BREAKS:
-            self.broken(what)
+        for what, guest in BREAKS.items():
+            if guest == "thr_link" or not self.args.quick:
+                self.broken(what, guest)
+        self.world()
         if not self.args.quick:
+            for option in RUNTIME_OPTIONS:
+                self.compare(f"thr_link under mtvg {option} under helgrind",
+                             self.valgrind("helgrind", self.args.mtvg) + [option],
+                             self.binary("thr_link"), True)
             self.run_programs()
+            self.run_sources()
 
     def run_programs(self):
         """Real programs under Helgrind."""
@@ -182,6 +329,26 @@ class Outer:
             self.compare(f"{os.path.basename(path)} under mtvg under helgrind",
                          self.valgrind("helgrind", self.args.mtvg), [os.path.realpath(path)] + words,
                          True, stdin)
+
+    def run_sources(self):
+        """The same, with threads of other languages' making; built here."""
+        folder = os.path.join(self.args.build_dir, "outer-sources")
+        os.makedirs(folder, exist_ok=True)
+        for name, (source, compiler) in SOURCES.items():
+            found = shutil.which(compiler[0], path="/usr/bin:/bin")
+            if found is None:
+                print(f"SKIPPED: {compiler[0]} is not installed")
+                continue
+            path, binary = os.path.join(folder, name), os.path.join(folder, name + ".out")
+            with open(path, "w") as f:
+                f.write(source)
+            env = ["env", "HOME=" + folder, "GOCACHE=" + os.path.join(folder, "go"), "GOFLAGS=-mod=mod"]
+            made = run(env + [found] + compiler[1:] + [binary, path], 300)
+            if made[0] != 0:
+                self.result(False, f"building {name}", made[2].decode()[-2000:], time.monotonic())
+                continue
+            self.compare(f"{name} under mtvg under helgrind",
+                         self.valgrind("helgrind", self.args.mtvg), [binary], True)
 
     def nested(self, guest, outer, inner):
         self.compare(f"{guest} under mtvg {' '.join(inner)} under mtvg {' '.join(outer)}",

@@ -151,6 +151,19 @@ static inline Block *edge_block(const Edge *e)
     return (Block *)((const u8 *)(e - e->index) - sizeof(Block));
 }
 
+/* Translated code has been left through e: the block is complete for who has come there by a patched jump, too.
+ * One announcement for a block, not one for each edge, since DRD and Helgrind remember each for good; what is
+ * read to find it is the only thing that they must not look at. ACQ pairs with blockmap_add(). */
+static inline void annot_left(const Edge *e)
+{
+    MT_VG({
+        VALGRIND_DISABLE_ERROR_REPORTING;
+        const Block *b = edge_block(e);
+        VALGRIND_ENABLE_ERROR_REPORTING;
+        annot_after(&b->node);
+    });
+}
+
 static inline GuestAddr edge_target(const Edge *e)
 {
     return edge_block(e)->pc + (u64)e->target;

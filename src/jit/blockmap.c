@@ -173,18 +173,12 @@ Block *blockmap_prepare(const Block *b)
 }
 
 /* REL: the block is complete for who finds it, and for who leaves translated code by one of its exits
- * (annot_after(edge) in the run loop). */
+ * (annot_left()). */
 static void annot_publish(Block *b)
 {
-#ifdef MT_BREAK_PUBLISH
-    return;
+#ifndef MT_BREAK_PUBLISH
+    annot_before(&b->node);
 #endif
-    if (MT_UNLIKELY(mt_under_valgrind)) {
-        annot_before(&b->node);
-        for (u32 i = 0; i < b->nedges; i++) {
-            annot_before(&block_edges(b)[i]);
-        }
-    }
 }
 
 Block *blockmap_add(Block *b)

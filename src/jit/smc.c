@@ -150,9 +150,30 @@ static u32 group_of(u32 entry)
     return entry % MT_PAGE_GROUPS;
 }
 
-static MtMutex *group_lock(const PageEntry *p)
+/* MT_BREAK_*: deliberately wrong builds, which a race checker must report (tests/outer.py). */
+#ifdef MT_BREAK_INSIDE_LOCK
+#define FINDS_INSIDE_LOCKED false
+#else
+#define FINDS_INSIDE_LOCKED true
+#endif
+#ifdef MT_BREAK_VERSION_LOCK
+#define CHANGES_LOCKED false
+#else
+#define CHANGES_LOCKED true
+#endif
+
+static void group_take(const PageEntry *p, bool really)
 {
-    return &groups[group_of(p->number)].m;
+    if (really) {
+        mt_mutex_lock(&groups[group_of(p->number)].m);
+    }
+}
+
+static void group_give(const PageEntry *p, bool really)
+{
+    if (really) {
+        mt_mutex_unlock(&groups[group_of(p->number)].m);
+    }
 }
 
 static u32 new_version_locked(void)
@@ -206,14 +227,14 @@ static SpanList new_state_locked(PageEntry *p, bool valid, bool checked, bool se
 {
     SpanList list;
 
-    mt_mutex_lock(group_lock(p));
+    group_take(p, CHANGES_LOCKED);
     list = p->list;
     p->list = (SpanList){NULL, 0, 0};
     p->version = new_version_locked();
     p->valid = valid;
     p->checked = checked;
     p->self = self;
-    mt_mutex_unlock(group_lock(p));
+    group_give(p, CHANGES_LOCKED);
     return list;
 }
 
@@ -282,10 +303,10 @@ bool smc_watch(GuestAddr addr, PageWatch *w)
     p = find(page);
     valid = false;
     if (p != NULL) {
-        mt_mutex_lock(group_lock(p));
+        group_take(p, true);
         valid = p->valid;
         watch_result(p, w);
-        mt_mutex_unlock(group_lock(p));
+        group_give(p, true);
     }
     valid = valid || watch_slow(page, w);
     if (valid) {
@@ -351,18 +372,18 @@ bool smc_find_code(GuestAddr pc, u32 key, bool own, Place *place)
     if (p == NULL) {
         return false;
     }
-    mt_mutex_lock(group_lock(p));
+    group_take(p, FINDS_INSIDE_LOCKED);
     found = p->valid && !p->checked && find_inside_locked(&p->list, pc, place);
-    mt_mutex_unlock(group_lock(p));
+    group_give(p, FINDS_INSIDE_LOCKED);
     return found;
 }
 
 /* It waits for the one who is just publishing b. */
 static void list_remove_locked(PageEntry *p, Block *b)
 {
-    mt_mutex_lock(group_lock(p));
+    group_take(p, true);
     remove_span_locked(&p->list, block_ref(b));
-    mt_mutex_unlock(group_lock(p));
+    group_give(p, true);
 }
 
 static void retire_locked(Block *b)
@@ -399,7 +420,7 @@ void smc_retire_private(Block *b)
 static void take_groups(const PageWatch *w, u32 n, u64 *taken)
 {
     *taken = 0;
-#ifndef MT_BREAK_PAGE_LOCK /* deliberately wrong: must be reported (tests/outer.py) */
+#ifndef MT_BREAK_PAGE_LOCK
     for (u32 i = 0; i < n; i++) {
         *taken |= 1ull << group_of(w[i].entry);
     }

@@ -131,7 +131,7 @@ static FastCall fast_replaced(Thread *t, const Edge *e)
     jmp_buf env;
     u64 ret, result;
 
-    annot_after(e);
+    annot_left(e);
     if (edge_kind(e) != EDGE_REPLACE || edge_block(e)->key != 0) {
         return FAST_SLOW;
     }
@@ -165,7 +165,7 @@ static void take_edge(Thread *t, const Edge *e)
 {
     const EdgeTool *x;
 
-    annot_after(e); /* pairs with blockmap_add(): the jump that led here was patched later */
+    annot_left(e);
     mt_cpu.rip = edge_target(e);
     x = edge_tool(e);
     t->behind_n = x != NULL ? (u8)x->behind : 0;

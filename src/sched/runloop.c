@@ -191,7 +191,7 @@ static Edge *taken_link(void)
         link = steps != 0 ? i + (63u - (u32)__builtin_clzll(steps)) / 8 : link;
     }
     memset(mt_cpu.exit_steps, 0, sizeof(mt_cpu.exit_steps));
-    annot_after(e); /* pairs with blockmap_add(), which announces each edge of a complete block */
+    annot_after(&b->node); /* pairs with blockmap_add(), as annot_left() */
     while (e->patch == 0 || e->link != link) {
         e++;
     }
@@ -227,7 +227,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
     *way = (Way){NULL, mt_cache.generation, false, false};
     switch (reason) {
     case MT_EXIT_DIRECT:
-        annot_after(e);
+        annot_left(e);
         go_to(e);
         way->edge = e;
         way->call = edge_kind(e) == EDGE_CALL;
@@ -253,7 +253,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         *act = ACT_SYSCALL; /* rip has been set by the fast path */
         return false;
     case MT_EXIT_EMULATE:
-        annot_after(e);
+        annot_left(e);
         go_to(e);
         if (edge_kind(e) == EDGE_STALE) {
             smc_retire(edge_block(e));
@@ -272,12 +272,12 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         *act = ACT_EMULATE;
         return false;
     case MT_EXIT_QUANTUM:
-        annot_after(e);
+        annot_left(e);
         go_to(e);
         world_quantum_end(t);
         return true;
     case MT_EXIT_GS:
-        annot_after(e);
+        annot_left(e);
         go_to(e);
         reason = run_one_gs(t, edge_kind(e) == EDGE_FS ? mt_cpu.fs_base : mt_cpu.gs_base, act,
                             fault);
