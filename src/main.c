@@ -94,10 +94,11 @@ static u64 code_cache_size(void)
     return size;
 }
 
-static void init_translator(void)
+static void init_translator(const ExecTarget *target)
 {
     u64 size = code_cache_size();
 
+    elf_fixed_range(target, &mt_layout.keep_lo, &mt_layout.keep_hi);
     check(layout_init(size + MT_CACHE_HEAD), "no room for the code cache below 2 GiB");
     check(cache_init(), "cannot make the code cache");
     check(block_arena_init(size), "no memory for translations");
@@ -226,7 +227,7 @@ static void run(void)
     mt_tool = choose_tool();
     cpu_init();
     init_world();
-    init_translator();
+    init_translator(&target);
     t = thread_start(true);
     if (t == NULL) {
         mt_die(1, "out of memory");

@@ -2,8 +2,8 @@
  * elf_load.c -- maps a program and its interpreter as execve(2) does.
  * Role:       all mappings go through aspace; position-independent images into the image window.
  * Relies on:  elf_read.c's E1.
- * Differs:    a program at fixed addresses that are not free (the code cache or the runtime lies
- *             there) is refused. A file that is cut off is refused instead of dying by SIGBUS. */
+ * Differs:    a program at fixed addresses that are not free (the runtime lies there) is refused. A file
+ *             that is cut off is refused instead of dying by SIGBUS. */
 #include "guest/aspace.h"
 #include "guest/aspace_int.h"
 #include "guest/elf_int.h"
@@ -291,6 +291,22 @@ static int load_program(const ElfFile *f, ElfImage *out, ExecError *err)
     }
     free(interp);
     return r;
+}
+
+bool elf_fixed_range(const ExecTarget *t, GuestAddr *lo, GuestAddr *hi)
+{
+    ElfFile f;
+    ExecError err;
+    if (elf_open(t->fd, t->path, NULL, &f, &err) != 0) {
+        return false;
+    }
+    bool fixed = f.ehdr.e_type == ET_EXEC;
+    if (fixed) {
+        *lo = f.lo;
+        *hi = f.hi;
+    }
+    elf_close(&f);
+    return fixed;
 }
 
 int elf_load(const ExecTarget *t, ElfImage *out, ExecError *err)

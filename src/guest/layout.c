@@ -93,7 +93,8 @@ static u64 reserve_topdown(u64 lo, u64 hi, u64 size)
         return 0;
     }
     for (u64 base = (hi - size) & ~(CACHE_STEP - 1); base >= lo && base != 0; base -= CACHE_STEP) {
-        if (reserve(base, size)) {
+        bool keep = base < mt_layout.keep_hi && base + size > mt_layout.keep_lo;
+        if (!keep && reserve(base, size)) {
             return base;
         }
     }
@@ -185,6 +186,10 @@ int layout_init(u64 cache_size)
     mt_layout.image_hi = IMAGE_HI;
     mt_layout.cache_size = MT_PAGE_UP(cache_size);
     mt_layout.cache_base = place_cache(mt_layout.cache_size);
+    if (mt_layout.cache_base == 0 && mt_layout.keep_hi != 0) { /* perhaps between its segments */
+        mt_layout.keep_lo = mt_layout.keep_hi = 0;
+        mt_layout.cache_base = place_cache(mt_layout.cache_size);
+    }
     if (mt_layout.cache_base == 0) {
         return -ENOMEM;
     }

@@ -13,6 +13,8 @@ typedef struct Layout {
     u64 huge_lo, huge_hi; /* huge mappings, and what has no room elsewhere; empty: no such region */
     u64 stack_top;        /* end of the main thread's guest stack */
     u64 brk_base;         /* start of the guest's brk heap (page-aligned) */
+    u64 keep_lo,
+        keep_hi; /* set before layout_init(): where a program wants to be that is linked there */
 } Layout;
 
 extern Layout mt_layout;

@@ -5,6 +5,8 @@
  * variant: nopie cflags=-no-pie
  * variant: static cflags=-static
  * variant: staticpie cflags=-static-pie
+ * variant: at60 cflags=-no-pie -Wl,-Ttext-segment=0x60400000
+ * variant: at66 cflags=-static -Wl,-Ttext-segment=0x66000000
  * variant: now cflags=-Wl,-z,now -Wl,-z,noseparate-code
  * variant: execstack cflags=-z execstack
  * variant: musl cc=musl-gcc
