@@ -95,4 +95,27 @@ safe_cas_fault:
     .cfi_endproc
     .size safe_cas_raw, . - safe_cas_raw
 
+/* void safe_touch_raw(u8 *p, bool write, const u32 *unless): accesses the byte, and changes nothing. Ends at once
+ * with *unless set; a handler that sets it while the access waits for its page goes on at safe_touch_end. */
+    .globl safe_touch_raw
+    .hidden safe_touch_raw
+    .type safe_touch_raw, @function
+    .p2align 4
+safe_touch_raw:
+    .cfi_startproc
+    .globl safe_touch_begin, safe_touch_end
+    .hidden safe_touch_begin, safe_touch_end
+safe_touch_begin:
+    cmpl $0, (%rdx)
+    jne safe_touch_end
+    test %esi, %esi
+    jnz 1f
+    movb (%rdi), %al
+    jmp safe_touch_end
+1:  lock orb $0, (%rdi)
+safe_touch_end:
+    ret
+    .cfi_endproc
+    .size safe_touch_raw, . - safe_touch_raw
+
     .section .note.GNU-stack, "", @progbits

@@ -18,6 +18,8 @@ int safe_cas_raw(u32 *p, u32 old, u32 new_value, u32 *seen);
 extern const char safe_copy_begin[], safe_copy_end[], safe_copy_fault[];
 extern const char safe_cas_begin[], safe_cas_end[], safe_cas_fault[];
 extern const char safe_str_begin[], safe_str_end[], safe_str_fault[];
+void safe_touch_raw(u8 *p, bool write, const u32 *unless);
+extern const char safe_touch_begin[], safe_touch_end[];
 
 /* Races on guest memory are the guest's. */
 static int copy(void *dst, const void *src, size_t n)
@@ -78,8 +80,23 @@ int safe_cmpxchg32(GuestAddr addr, u32 old, u32 new_value, u32 *seen)
     return r < 0 ? -EFAULT : r;
 }
 
+void safe_touch(GuestAddr addr, bool write, const u32 *unless)
+{
+    annot_foreign_begin();
+    safe_touch_raw((u8 *)addr, write, unless);
+    annot_foreign_end();
+}
+
+u64 safe_touch_abort(u64 pc)
+{
+    return pc >= (u64)safe_touch_begin && pc < (u64)safe_touch_end ? (u64)safe_touch_end : 0;
+}
+
 u64 safe_fixup(u64 pc)
 {
+    if (safe_touch_abort(pc) != 0) {
+        return (u64)safe_touch_end;
+    }
     if (pc >= (u64)safe_copy_begin && pc < (u64)safe_copy_end) {
         return (u64)safe_copy_fault;
     }

@@ -137,7 +137,7 @@ static FastCall fast_replaced(Thread *t, const Edge *e)
     }
     r = replace_recent(edge_target(e));
     if (r == NULL || r->light == NULL || safe_read(&ret, mt_cpu.gpr[MT_RSP], sizeof(ret)) != 0 ||
-        !world_try_code_end(t)) {
+        cpu_pending() != 0 /* Q5 in world_seq.c */ || !world_try_code_end(t)) {
         return FAST_SLOW;
     }
     mt_cpu.rip = edge_target(e);

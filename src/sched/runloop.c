@@ -22,6 +22,7 @@
 #include "sched/emulate.h"
 #include "sched/fastpath.h"
 #include "sched/stress.h"
+#include "sched/touch.h"
 #include "sched/world.h"
 #include "sys/ptrace_slot.h"
 #include "sys/signal.h"
@@ -599,6 +600,11 @@ void run_loop(Thread *t)
             ptrace_serve(t);
             continue;
         }
+        if (MT_UNLIKELY(t->turn_lost)) {
+            t->turn_lost = false;
+            touch_operands(t);
+            continue;
+        }
         smc_reclaim(t);
         world_enter(t);
         do {
@@ -606,7 +612,7 @@ void run_loop(Thread *t)
                 world_safepoint(t);
             }
             act = run_inside(t, &outside, &fault);
-        } while (!outside && act == ACT_NONE && only_world_pending());
+        } while (!outside && act == ACT_NONE && only_world_pending() && !t->turn_lost);
         if (!outside) {
             world_leave(t);
         }

@@ -99,6 +99,8 @@ typedef struct Thread {
     u32 gate_phase; /* sequential mode: GATE_*; written by the thread itself, or for one that stands still */
     /* guarded by the world lock's queue lock */
     struct Thread *wait_next;
+    /* Set by others with the world stopped, cleared by the thread: it has lost its turn in a page fault. */
+    bool turn_lost;
     struct Thread *frozen_by; /* its tracer (world_freeze()), or NULL */
     /* It was taken out of the gate's queue, or of a turn that it did not know of; */
     bool frozen_waits;

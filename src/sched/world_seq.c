@@ -13,6 +13,9 @@
  *             Q4. with a seed: the generator is asked once for each choice and then once for the
  *                 quantum of the chosen; kicks, stops and grace periods don't ask it. So what it says
  *                 depends on the choices only, never on time.
+ *             Q5. the turn is taken from a holder only in a stop of the world: it stands in translated code
+ *                 (W6), or asks whose turn it is when it comes INSIDE behind the stop. Until it has left the
+ *                 world it may be in the runtime's code without its turn, as in parallel mode.
  * Locking:    all state here is guarded by mt_world.queue; Thread.gate_phase is atomic.
  * Signals:    nothing here may be called from a host signal handler. */
 #include "base/options.h"
@@ -25,7 +28,16 @@
 static Thread *holder;   /* atomic: a thread asks without the lock whether it is itself */
 static ThreadQueue gate; /* with a seed in order of world_index, else of arrival */
 static Thread *arbiter;  /* with a seed: the queued thread that finds out who can be chosen */
+static u32 waiting;      /* in the gate's queue */
+static u64 turns;        /* that have been given so far, and given back */
+static bool watched;     /* somebody looks whether the holder sleeps */
 static u64 rng;
+
+/* For how long the only one who waits trusts the holder to run. Two wait twice as long each, and so on: so
+ * all of them together look at it no more often. */
+#define WATCH_NS 5000000
+#define WATCH_AGAIN_NS 1000000 /* in a program in which it has slept */
+static i64 patience = WATCH_NS;
 
 static const WorldConfig *config(void)
 {
@@ -61,6 +73,7 @@ static bool has_turn(const Thread *t)
 static void set_holder_locked(Thread *t)
 {
     mt_store_relaxed(&holder, t);
+    turns++;
 }
 
 static void new_quantum_locked(Thread *t)
@@ -94,7 +107,13 @@ static void queue_locked(Thread *t)
     } else {
         threadqueue_push(&gate, t);
     }
+    waiting++;
     set_phase(t, GATE_WAITING);
+}
+
+static void dequeue_locked(Thread *t)
+{
+    waiting -= threadqueue_remove(&gate, t);
 }
 
 static void hand_to_locked(Thread *t)
@@ -106,17 +125,13 @@ static void hand_to_locked(Thread *t)
 
 static void choose_locked(void)
 {
-    u32 n = 0, k;
-    Thread *t;
+    u32 k = (u32)(next_random() % waiting);
+    Thread *t = gate.head;
 
-    for (t = gate.head; t != NULL; t = t->wait_next) {
-        n++;
-    }
-    k = (u32)(next_random() % n);
-    for (t = gate.head; k > 0; k--) {
+    for (; k > 0; k--) {
         t = t->wait_next;
     }
-    threadqueue_remove(&gate, t);
+    dequeue_locked(t);
     hand_to_locked(t);
 }
 
@@ -132,7 +147,10 @@ static void give_locked(bool force)
             world_unpark(gate.head); /* becomes the arbiter */
         }
     } else if (force || config()->fair != FAIR_NO) {
-        hand_to_locked(threadqueue_pop(&gate));
+        Thread *t = gate.head;
+
+        dequeue_locked(t);
+        hand_to_locked(t);
     } else {
         world_unpark(gate.head); /* it stays in the queue and tries its luck */
     }
@@ -152,16 +170,74 @@ static void arbitrate_locked(Thread *t)
     }
 }
 
+/* ---- a holder that sleeps ---- */
+
+/* Does the holder sleep where it can be made to stand still? In a page fault of translated code, that is. */
+static bool holder_sleeps_locked(void)
+{
+    bool in_code = world_where(mt_load_acquire(&holder->world_state)) == WORLD_CODE;
+    pid_t tgid = mt_load_relaxed(&holder->tgid), tid = mt_load_relaxed(&holder->tid);
+    u64 turn = turns;
+    bool sleeps;
+
+    mt_mutex_unlock(&mt_world.queue);
+    sleeps = in_code && settle_sleeps(tgid, tid, config()->seeded);
+    mt_mutex_lock(&mt_world.queue);
+    return sleeps && turns == turn;
+}
+
+/* The page fault may be another guest thread's to end, which needs its turn for it: t, queued, takes it from the
+ * holder. That one stands still by W6, and finds out when it leaves the world (seq_leave()) or enters (Q5). */
+static void take_from_sleeper_locked(Thread *t)
+{
+    u64 turn = turns;
+    Thread *h = holder;
+
+    dequeue_locked(t);
+    set_phase(t, GATE_ARRIVING);
+    mt_mutex_unlock(&mt_world.queue);
+    world_stop(t);
+    mt_mutex_lock(&mt_world.queue);
+    if (turns == turn) {
+        set_phase(h, GATE_AWAY);
+        h->turn_lost = true;
+        patience = WATCH_AGAIN_NS;
+        give_locked(true);
+        STAT_INC(TURNS_LOST);
+    }
+    mt_mutex_unlock(&mt_world.queue);
+    world_resume(t);
+    set_phase(t, GATE_ARRIVING);
+    mt_mutex_lock(&mt_world.queue);
+    queue_locked(t);
+}
+
+/* t is queued, and somebody holds the gate, or is about to be chosen. */
+static void wait_watching_locked(Thread *t)
+{
+    u64 turn = turns;
+
+    world_park(t, (i64)waiting * patience);
+    if (turns != turn || holder == NULL || watched) {
+        return;
+    }
+    watched = true;
+    if (holder_sleeps_locked()) {
+        take_from_sleeper_locked(t);
+    }
+    watched = false;
+}
+
 /* t is queued; returns when it holds the gate. */
 static void wait_turn_locked(Thread *t)
 {
     while (holder != t) {
         if (holder != NULL || arbiter != NULL) {
-            world_park(t, -1);
+            wait_watching_locked(t);
         } else if (config()->seeded) {
             arbitrate_locked(t);
         } else {
-            threadqueue_remove(&gate, t);
+            dequeue_locked(t);
             set_holder_locked(t);
         }
     }
@@ -247,7 +323,9 @@ void seq_after_fork_child(Thread *t, bool inside)
 {
     set_holder_locked(inside ? t : NULL);
     gate = (ThreadQueue){NULL, NULL};
+    waiting = 0;
     arbiter = NULL;
+    watched = false;
     set_phase(t, inside ? GATE_HOLDS : GATE_AWAY);
 }
 
@@ -257,13 +335,12 @@ void seq_after_fork_child(Thread *t, bool inside)
 void seq_freeze_locked(Thread *t)
 {
     t->frozen_waits = t->gate_phase == GATE_WAITING; /* handed the gate, perhaps */
-    threadqueue_remove(&gate, t);
+    dequeue_locked(t);
     if (t->gate_phase != GATE_AWAY) {
         set_phase(t, GATE_WAITING); /* nobody waits for its arrival */
     }
-    if (arbiter == t) {
-        arbiter = NULL;
-    }
+    arbiter = arbiter == t ? NULL : arbiter;
+    watched = false; /* as in seq_forget() */
     if (holder == t || holder == NULL) {
         give_locked(false);
     }
@@ -286,8 +363,9 @@ void seq_thaw_locked(Thread *t)
 void seq_forget(Thread *t)
 {
     mt_mutex_lock(&mt_world.queue);
-    threadqueue_remove(&gate, t);
+    dequeue_locked(t);
     arbiter = arbiter == t ? NULL : arbiter;
+    watched = false; /* it may have been t; two are no harm */
     if (holder == t ||
         holder == NULL) { /* t may have been woken to see to it that somebody goes on */
         give_locked(false);

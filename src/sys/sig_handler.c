@@ -156,6 +156,12 @@ static void set_return_mask(ucontext_t *uc, SigMask m)
 /* Makes the interrupted thread reach its run loop without running anything of the guest's. */
 static void go_to_run_loop(ucontext_t *uc)
 {
+    u64 abort = safe_touch_abort((u64)uc->uc_mcontext.gregs[REG_RIP]);
+
+    if (abort != 0) {
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)abort;
+        return;
+    }
     switch (recover_where((u64)uc->uc_mcontext.gregs[REG_RIP])) {
     case WHERE_CACHE:
         if (!recover_finish(uc)) {
