@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * fuzz.c -- what a fuzzer does: one process, a parser, 650 small inputs again and again.
- * Usage: fuzz PASSES [SLICES]; with slices a line "slice: N NANOSECONDS-OF-PROCESSOR-TIME" for each, so
- * that a slow-down over time is seen. */
+ * Usage: fuzz PASSES [SLICES]; with slices a line "slice: N NANOSECONDS-OF-PROCESSOR-TIME" for
+ * each, so that a slow-down over time is seen. */
 #include "kernel.h"
 
 #include <string.h>

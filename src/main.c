@@ -124,8 +124,8 @@ static void resolve(ExecTarget *target)
     free(path);
 }
 
-/* An outer Valgrind's libraries are not for the guest, whose copies would make their requests to the
- * outer, which takes them for the runtime's. */
+/* An outer Valgrind's libraries are not for the guest, whose copies would make their requests to
+ * the outer, which takes them for the runtime's. */
 static void drop_outer_preloads(void)
 {
     const char *old = getenv("LD_PRELOAD");
@@ -152,7 +152,8 @@ static void drop_outer_preloads(void)
     free(list);
 }
 
-/* As execve(2) does: the last part of the path, and what the file is called if it was executed by descriptor. */
+/* As execve(2) does: the last part of the path, and what the file is called if it was executed by
+ * descriptor. */
 static void set_thread_name(const ExecTarget *target)
 {
     const char *path = mt_opts.exec_fd >= 0 ? target->real_path : target->execfn;
@@ -250,7 +251,8 @@ static void run(void)
     sys_raw(SYS_exit, (u64)code, 0, 0, 0, 0, 0);
 }
 
-/* Makes the kernel extend the stack by what the runtime needs: the guest may lower its limit later. */
+/* Makes the kernel extend the stack by what the runtime needs: the guest may lower its limit
+ * later. */
 static __attribute__((noinline)) void extend_stack(void)
 {
     volatile char room[MT_HOST_STACK];
@@ -259,7 +261,8 @@ static __attribute__((noinline)) void extend_stack(void)
     (void)room[0];
 }
 
-/* A limit for the guest's stack (RLIMIT_STACK) that is too small for the runtime: it gets its own. */
+/* A limit for the guest's stack (RLIMIT_STACK) that is too small for the runtime: it gets its
+ * own. */
 static void run_on_own_stack(void)
 {
     static ucontext_t context;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * mtvg/tool.h -- what a tool is to the runtime, and the runtime to a tool (docs/TOOLS.md).
- * A tool is linked with libmtvg into an mtvg of its own, in which it takes the place of the tool "none": it
- * defines mtvg_tool, see the end. All callbacks are ordinary C, vector registers and libc included, unless
- * they say otherwise; several threads are in them at the same time. Those marked INSIDE hold the world
- * lock for reading: they must not block, nor wait for another guest thread. */
+ * A tool is linked with libmtvg into an mtvg of its own, in which it takes the place of the tool
+ * "none": it defines mtvg_tool, see the end. All callbacks are ordinary C, vector registers and
+ * libc included, unless they say otherwise; several threads are in them at the same time. Those
+ * marked INSIDE hold the world lock for reading: they must not block, nor wait for another guest
+ * thread. */
 #ifndef MTVG_TOOL_H
 #define MTVG_TOOL_H
 
@@ -67,7 +68,8 @@ typedef enum MtvgMemKind {
 #define MTVG_REG_RIP 0xfe
 #define MTVG_MAX_MEMS 3
 
-/* One memory access of an instruction, explicit or implicit, in terms of the registers before it. */
+/* One memory access of an instruction, explicit or implicit, in terms of the registers before
+ * it. */
 typedef struct MtvgMem {
     u8 kind;        /* MtvgMemKind */
     u8 base, index; /* register, MTVG_NO_REG, MTVG_REG_RIP (disp is the address then) */
@@ -81,8 +83,9 @@ typedef struct MtvgMem {
     u32 size; /* bytes; 0: depends on the state */
 } MtvgMem;
 
-/* The superblock. Instructions 0..n-1 are in the order of execution; direct jumps inside it have been
- * followed. It is left behind its last instruction, and at every MTVG_JCC and MTVG_JRCXZ if taken. */
+/* The superblock. Instructions 0..n-1 are in the order of execution; direct jumps inside it have
+ * been followed. It is left behind its last instruction, and at every MTVG_JCC and MTVG_JRCXZ if
+ * taken. */
 u64 mtvg_sb_pc(const MtvgSb *sb);
 u32 mtvg_sb_key(const MtvgSb *sb); /* its version (block_key), else 0 */
 u32 mtvg_sb_size(const MtvgSb *sb);
@@ -91,9 +94,9 @@ const MtvgInsn *mtvg_sb_insn(const MtvgSb *sb, u32 i);
 /* The memory accesses of instruction i: loads first, then stores; returns their number. */
 int mtvg_sb_mems(const MtvgSb *sb, u32 i, MtvgMem out[MTVG_MAX_MEMS]);
 
-/* Which registers and flags are live before instruction i (i == n: all). What is dead will be written
- * before anything, an exit and a signal handler included, can look at it; with lax_flags and
- * lax_gprs handlers of faults excluded. */
+/* Which registers and flags are live before instruction i (i == n: all). What is dead will be
+ * written before anything, an exit and a signal handler included, can look at it; with lax_flags
+ * and lax_gprs handlers of faults excluded. */
 u16 mtvg_sb_live_gprs(const MtvgSb *sb, u32 i);
 u8 mtvg_sb_live_flags(const MtvgSb *sb, u32 i);
 
@@ -105,11 +108,11 @@ typedef enum MtvgSpMove {
 } MtvgSpMove;
 MtvgSpMove mtvg_sb_sp(const MtvgSb *sb, u32 i, i64 *delta);
 
-/* For a tool with block_key: where the superblock is left at instruction i (a conditional branch that is
- * taken, or the last instruction), or, i == n, behind the last one, the guest goes on with this version
- * of what is there. Not asked for: the superblock's own. Instructions left to the runtime
- * (MTVG_EMULATED, those run with another GS base): the version with which the guest goes on at this
- * instruction itself, or behind it, whichever comes next. */
+/* For a tool with block_key: where the superblock is left at instruction i (a conditional branch
+ * that is taken, or the last instruction), or, i == n, behind the last one, the guest goes on with
+ * this version of what is there. Not asked for: the superblock's own. Instructions left to the
+ * runtime (MTVG_EMULATED, those run with another GS base): the version with which the guest goes on
+ * at this instruction itself, or behind it, whichever comes next. */
 bool mtvg_exit_key(MtvgSb *sb, u32 i, u32 key);
 
 /* --- counting --------------------------------------------------------------------------------- */
@@ -130,8 +133,8 @@ bool mtvg_count_not_taken(MtvgSb *sb, u32 i, u32 counter, u32 n);
  * different sets of amounts for such instructions. */
 bool mtvg_count_reps(MtvgSb *sb, u32 i, u32 counter, u32 n);
 
-/* The sums over all threads that there have been. Exact for threads that are not running guest code:
- * call it from `finish`, where the world is stopped. */
+/* The sums over all threads that there have been. Exact for threads that are not running guest
+ * code: call it from `finish`, where the world is stopped. */
 void mtvg_counters(u64 out[MTVG_NCOUNTERS]);
 
 /* --- calls ------------------------------------------------------------------------------------ */
@@ -151,11 +154,11 @@ typedef struct MtvgCall {
     u64 old_sp; /* mtvg_on_sp(): the stack pointer before the instruction */
 } MtvgCall;
 
-/* INSIDE. Calls fn before or behind instruction i each time it is executed. Before means: is about to
- * be; a signal may be delivered in between, and the instruction, with its call, is come back to
- * afterwards. Behind: MTVG_PLAIN, MTVG_EMULATED and MTVG_SYSCALL only, and there may be only one annotation (call or code) behind an
- * instruction; what has been executed is always followed by it, before any signal is delivered.
- * False: impossible here, or too many. */
+/* INSIDE. Calls fn before or behind instruction i each time it is executed. Before means: is about
+ * to be; a signal may be delivered in between, and the instruction, with its call, is come back to
+ * afterwards. Behind: MTVG_PLAIN, MTVG_EMULATED and MTVG_SYSCALL only, and there may be only one
+ * annotation (call or code) behind an instruction; what has been executed is always followed by it,
+ * before any signal is delivered. False: impossible here, or too many. */
 typedef void (*MtvgFunction)(const MtvgCall *c);
 bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, MtvgFunction fn, u64 arg);
 
@@ -164,8 +167,8 @@ bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, MtvgFunction fn, u64 arg);
  * MTVG_SP_ANY of; constant moves are cheaper followed by code of the tool's own. */
 bool mtvg_on_sp(MtvgSb *sb, u32 i, MtvgFunction fn, u64 arg);
 
-/* Has the thread gone to another stack, rather than grown or shrunk the one it was on? A hint: no frame
- * is that large, and a stack that the program has switched to hardly ever so near. */
+/* Has the thread gone to another stack, rather than grown or shrunk the one it was on? A hint: no
+ * frame is that large, and a stack that the program has switched to hardly ever so near. */
 #define MTVG_MAX_FRAME (2u << 20)
 static inline bool mtvg_sp_switched(u64 old_sp, u64 sp)
 {
@@ -189,8 +192,8 @@ typedef struct MtvgAccess {
     u8 read, write;
 } MtvgAccess;
 
-/* The accesses that an operand stands for: from the registers, masks and vectors in the state at the
- * call. Strings with a rep prefix: one element (see rcx). Returns their number, at most 64. */
+/* The accesses that an operand stands for: from the registers, masks and vectors in the state at
+ * the call. Strings with a rep prefix: one element (see rcx). Returns their number, at most 64. */
 #define MTVG_MAX_ACCESSES 64
 int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_ACCESSES]);
 
@@ -240,9 +243,9 @@ static inline MtvgPlace mtvg_at(MtvgSpace space, MtvgVal base, i32 disp)
 }
 
 /* The place of memory operand k of instruction i (mtvg_sb_mems) in a space of the tool's, at
- * operand + disp: no address need be computed to look at a shadow at a constant displacement. False: it
- * can't be named so (segments, RIP-relative ones far away, 32-bit addresses, kinds other than
- * MTVG_MEM_NORMAL and MTVG_MEM_STRING): use mtvg_code_operand(), or a call. */
+ * operand + disp: no address need be computed to look at a shadow at a constant displacement.
+ * False: it can't be named so (segments, RIP-relative ones far away, 32-bit addresses, kinds other
+ * than MTVG_MEM_NORMAL and MTVG_MEM_STRING): use mtvg_code_operand(), or a call. */
 bool mtvg_place(const MtvgSb *sb, u32 i, u32 k, MtvgSpace space, i32 disp, MtvgPlace *out);
 
 typedef enum MtvgOp { MTVG_ADD, MTVG_SUB, MTVG_AND, MTVG_OR, MTVG_XOR } MtvgOp;
@@ -260,9 +263,10 @@ typedef enum MtvgCond { /* as the hardware encodes them; B, A: unsigned, L, G: s
                         MTVG_G,
 } MtvgCond;
 
-/* Begins code for instruction i (behind: as mtvg_call). slow: what control goes to; may be NULL. Pieces
- * and calls at the same place are done in this order. One is made at a time: the next mtvg_code() or
- * mtvg_call() ends it. NULL: impossible here, or too many; mtvg_code_*() take NULL, and do nothing. */
+/* Begins code for instruction i (behind: as mtvg_call). slow: what control goes to; may be NULL.
+ * Pieces and calls at the same place are done in this order. One is made at a time: the next
+ * mtvg_code() or mtvg_call() ends it. NULL: impossible here, or too many; mtvg_code_*() take NULL,
+ * and do nothing. */
 MtvgCode *mtvg_code(MtvgSb *sb, u32 i, MtvgWhen when, MtvgFunction slow, u64 arg);
 /* False: something in it can't be done, or it is too long: there will be no code at all. */
 bool mtvg_code_ok(const MtvgCode *c);
@@ -273,8 +277,8 @@ MtvgVal mtvg_code_temp(MtvgCode *c);
 void mtvg_code_mov(MtvgCode *c, MtvgVal t, MtvgVal v);
 void mtvg_code_const(MtvgCode *c, MtvgVal t, u64 n);
 void mtvg_code_operand(MtvgCode *c, MtvgVal t, u32 k);
-/* t = t op v, 64 bits; n is sign-extended, shifts are by 1..63. Add and sub of a constant, shifts, and
- * with 0xff or 0xffff cost little where flags are live; the others make them be saved. */
+/* t = t op v, 64 bits; n is sign-extended, shifts are by 1..63. Add and sub of a constant, shifts,
+ * and with 0xff or 0xffff cost little where flags are live; the others make them be saved. */
 void mtvg_code_op(MtvgCode *c, MtvgOp op, MtvgVal t, MtvgVal v);
 void mtvg_code_op_const(MtvgCode *c, MtvgOp op, MtvgVal t, i32 n);
 void mtvg_code_shift(MtvgCode *c, MtvgShift op, MtvgVal t, u32 n);
@@ -304,25 +308,25 @@ static inline i32 mtvg_tls_offset(const void *variable)
 /* --- replaced functions ----------------------------------------------------------------------- */
 
 /* On the thread itself, not INSIDE: the guest has called a replaced function. Its arguments are in
- * gpr[7], [6], [2], [1], [8], [9]; what is returned here is returned to the guest in rax. If it faults
- * (SIGSEGV, SIGBUS) at memory that the guest told it of, it is left where it stands, as by longjmp, and
- * the guest gets the signal at its function's first instruction; it is called anew if that is come
- * back to, and so it is if it writes to a page with translated code. It must not hold a lock where
- * that can be. */
+ * gpr[7], [6], [2], [1], [8], [9]; what is returned here is returned to the guest in rax. If it
+ * faults (SIGSEGV, SIGBUS) at memory that the guest told it of, it is left where it stands, as by
+ * longjmp, and the guest gets the signal at its function's first instruction; it is called anew if
+ * that is come back to, and so it is if it writes to a page with translated code. It must not hold
+ * a lock where that can be. */
 typedef u64 (*MtvgReplacement)(struct Thread *t, const u64 *gpr, u64 arg);
 
-/* To be called in init: functions of this name in images whose soname, or file name if there is none,
- * matches the pattern (fnmatch(3)) are not run: fn is called instead. Found by .dynsym and .symtab,
- * local symbols included, when the image becomes executable. "name" stands for all versions of it,
- * "name@VERSION" for that one. An IFUNC's resolver is not run: it is given an address that only stands
- * for fn, so that functions which share an implementation (memcpy, memmove) stay apart; who calls the
- * implementation by another name is not caught. If several wishes name one address, the first counts.
- * The strings must stay. False: too many. */
+/* To be called in init: functions of this name in images whose soname, or file name if there is
+ * none, matches the pattern (fnmatch(3)) are not run: fn is called instead. Found by .dynsym and
+ * .symtab, local symbols included, when the image becomes executable. "name" stands for all
+ * versions of it, "name@VERSION" for that one. An IFUNC's resolver is not run: it is given an
+ * address that only stands for fn, so that functions which share an implementation (memcpy,
+ * memmove) stay apart; who calls the implementation by another name is not caught. If several
+ * wishes name one address, the first counts. The strings must stay. False: too many. */
 bool mtvg_replace(const char *image, const char *symbol, MtvgReplacement fn, u64 arg);
 
-/* INSIDE. The same for a function that is called often: asked first, with the guest's vector state still in the
- * registers, so it must be a MTVG_LIGHT function. True: it has been done, *result is returned to the guest.
- * False: nothing has been done, fn is called. Faults are as above. */
+/* INSIDE. The same for a function that is called often: asked first, with the guest's vector state
+ * still in the registers, so it must be a MTVG_LIGHT function. True: it has been done, *result is
+ * returned to the guest. False: nothing has been done, fn is called. Faults are as above. */
 typedef bool (*MtvgLightReplacement)(const u64 *gpr, u64 arg, u64 *result);
 bool mtvg_replace_light(const char *image, const char *symbol, MtvgLightReplacement light,
                         MtvgReplacement fn, u64 arg);
@@ -330,8 +334,8 @@ bool mtvg_replace_light(const char *image, const char *symbol, MtvgLightReplacem
 /* The 16 general registers of the calling thread; valid in callbacks on the thread itself. */
 const u64 *mtvg_gprs(struct Thread *t);
 
-/* For a tool with uses_gs: sets the calling thread's GS base, where %gs:... of its code leads. A new
- * thread begins with the base of the one that made it. */
+/* For a tool with uses_gs: sets the calling thread's GS base, where %gs:... of its code leads. A
+ * new thread begins with the base of the one that made it. */
 void mtvg_set_gs_base(u64 base);
 
 /* --- system calls ----------------------------------------------------------------------------- */
@@ -348,7 +352,8 @@ typedef struct MtvgSyscall {
 /* A function that uses general registers only. */
 #define MTVG_LIGHT __attribute__((target("general-regs-only")))
 
-/* --- the log, the guest's memory --------------------------------------------------------------- */
+/* --- the log, the guest's memory
+ * --------------------------------------------------------------- */
 
 /* A line of its own in the log, "==PID== text" (at most 1,000 bytes); dropped with -q. */
 void mtvg_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -368,61 +373,61 @@ typedef struct MtvgTool {
      * run apart, with another GS base: calls made for these see that one. */
     bool uses_gs;
     /* Flags (registers) that the program will write before it reads them count as dead, and may be
-     * lost, though an access to memory in between may fault, whose handler would find other values in its
-     * ucontext. Without this, whatever accesses memory keeps all alive, and code before it has to
-     * save flags (spill registers). Handlers hardly ever look at flags; but some go on elsewhere with
-     * the registers: HotSpot and others find null pointers by such faults. */
+     * lost, though an access to memory in between may fault, whose handler would find other values
+     * in its ucontext. Without this, whatever accesses memory keeps all alive, and code before it
+     * has to save flags (spill registers). Handlers hardly ever look at flags; but some go on
+     * elsewhere with the registers: HotSpot and others find null pointers by such faults. */
     bool lax_flags, lax_gprs;
 
     /* Once, after the options have been read, before the guest's first instruction. */
     void (*init)(void);
-    /* INSIDE. A superblock is being translated; may be called again for the same code at any time, by
-     * several threads at once. What it asks for must depend on the instructions only. */
+    /* INSIDE. A superblock is being translated; may be called again for the same code at any time,
+     * by several threads at once. What it asks for must depend on the instructions only. */
     void (*instrument)(MtvgSb *sb);
-    /* INSIDE. Asked before each call to a function fn of the tool's from translated code; true: what it
-     * was for has been done, fn is not called. A call costs ten times as much, for the vector state has
-     * to be saved: here it is still in the registers. So this must be a MTVG_LIGHT function, call none
-     * that is not, and not use mtvg_resolve(). */
+    /* INSIDE. Asked before each call to a function fn of the tool's from translated code; true:
+     * what it was for has been done, fn is not called. A call costs ten times as much, for the
+     * vector state has to be saved: here it is still in the registers. So this must be a MTVG_LIGHT
+     * function, call none that is not, and not use mtvg_resolve(). */
     bool (*light)(const MtvgCall *c, MtvgFunction fn);
-    /* INSIDE. Versions of code: which one does the guest go on with at pc? Asked whenever translated code
-     * is entered from the runtime; links between translations go by mtvg_exit_key() without asking.
-     * key: what the exit that led here said; 0 if the thread begins; if translated code was interrupted
-     * (signal, fault), the version of what was, and that of a handler's frame is the tool's to remember.
-     * Versions other than 0 are reached by indirect branches through the runtime, which is slow, and
-     * so are all system calls. */
+    /* INSIDE. Versions of code: which one does the guest go on with at pc? Asked whenever
+     * translated code is entered from the runtime; links between translations go by mtvg_exit_key()
+     * without asking. key: what the exit that led here said; 0 if the thread begins; if translated
+     * code was interrupted (signal, fault), the version of what was, and that of a handler's frame
+     * is the tool's to remember. Versions other than 0 are reached by indirect branches through the
+     * runtime, which is slow, and so are all system calls. */
     u32 (*block_key)(struct Thread *t, u64 pc, u32 key);
-    /* On the thread itself: before its first and after its last instruction. A process made by clone
-     * with CLONE_VM, without CLONE_THREAD and CLONE_VFORK, has both too: they are called in its
-     * parent, in whose memory it runs. A vfork child goes on as its parent's thread. */
+    /* On the thread itself: before its first and after its last instruction. A process made by
+     * clone with CLONE_VM, without CLONE_THREAD and CLONE_VFORK, has both too: they are called in
+     * its parent, in whose memory it runs. A vfork child goes on as its parent's thread. */
     void (*thread_start)(struct Thread *t);
     void (*thread_end)(struct Thread *t);
     /* In a fork's child: the one thread that is left. Its counters begin at zero. */
     void (*fork_child)(struct Thread *t);
-    /* Mappings, in one order for all threads, whoever makes them; those that there are at start come
-     * behind init. Called with the lock of the map of mappings held: no callback may block, wait for
-     * another thread, or call the runtime. The caller may be OUTSIDE, and in a fork's child. Memory is
-     * `map`ped again when its contents become zeroes or the file's (MADV_DONTNEED), or its stack
-     * grows (found out late). `moved`: [from, from + len) is at `to` now, which has been mapped
-     * before; `from` is unmapped afterwards. prot: PROT_*. */
+    /* Mappings, in one order for all threads, whoever makes them; those that there are at start
+     * come behind init. Called with the lock of the map of mappings held: no callback may block,
+     * wait for another thread, or call the runtime. The caller may be OUTSIDE, and in a fork's
+     * child. Memory is `map`ped again when its contents become zeroes or the file's
+     * (MADV_DONTNEED), or its stack grows (found out late). `moved`: [from, from + len) is at `to`
+     * now, which has been mapped before; `from` is unmapped afterwards. prot: PROT_*. */
     void (*map)(u64 start, u64 len, int prot);
     void (*unmap)(u64 start, u64 len);
     void (*protect)(u64 start, u64 len, int prot);
     void (*moved)(u64 from, u64 to, u64 len);
 
-    /* On the thread itself, not INSIDE. A frame for a handler has been pushed to [sp, old_sp), or, if
-     * old_sp is on another stack, from sp on; the thread goes on at `handler`. Then: rt_sigreturn has
-     * restored what the frame says. Handlers left by a jump don't return. */
+    /* On the thread itself, not INSIDE. A frame for a handler has been pushed to [sp, old_sp), or,
+     * if old_sp is on another stack, from sp on; the thread goes on at `handler`. Then:
+     * rt_sigreturn has restored what the frame says. Handlers left by a jump don't return. */
     void (*signal)(struct Thread *t, int sig, u64 handler, u64 old_sp, u64 sp);
     void (*signal_return)(struct Thread *t);
     /* The process is about to run another program; and: this has failed, it goes on. */
     void (*exec)(struct Thread *t);
     void (*exec_failed)(struct Thread *t);
 
-    /* On the thread itself, not INSIDE. Before a system call, and what the kernel will read, then what
-     * it has written, and behind the call. Those that replace the state or don't return (rt_sigreturn,
-     * exec, exit) have no syscall_post. One that was not begun, because a signal came first, has none
-     * either, and is come back to. Ranges are what the arguments say: not checked, at most what may
-     * be touched; a failed call's writes are not told. */
+    /* On the thread itself, not INSIDE. Before a system call, and what the kernel will read, then
+     * what it has written, and behind the call. Those that replace the state or don't return
+     * (rt_sigreturn, exec, exit) have no syscall_post. One that was not begun, because a signal
+     * came first, has none either, and is come back to. Ranges are what the arguments say: not
+     * checked, at most what may be touched; a failed call's writes are not told. */
     void (*syscall_pre)(const MtvgSyscall *c);
     void (*kernel_reads)(const MtvgSyscall *c, u64 addr, u64 len);
     void (*kernel_writes)(const MtvgSyscall *c, u64 addr, u64 len);

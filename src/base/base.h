@@ -21,7 +21,8 @@ typedef u64 GuestAddr;
 
 /* Prints thread, guest PC, module and how to report it, then dumps core. */
 _Noreturn void mt_assert_failed(const char *expr, const char *file, int line);
-/* Gives mt_assert_failed() the calling thread's guest PC; set once at start, must be signal-safe. */
+/* Gives mt_assert_failed() the calling thread's guest PC; set once at start, must be
+ * signal-safe. */
 extern u64 (*mt_assert_guest_pc)(void);
 
 /* Stays on in release builds. Nothing that a guest does may make one fire. */

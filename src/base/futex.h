@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * futex.h -- the kernel's wait queues, without libc: usable in both domains (general registers only),
- * in signal handlers, and in a vfork child (same memory, hence the same private futexes).
+ * futex.h -- the kernel's wait queues, without libc: usable in both domains (general registers
+ * only), in signal handlers, and in a vfork child (same memory, hence the same private futexes).
  * errno is left alone. */
 #ifndef MT_FUTEX_H
 #define MT_FUTEX_H
@@ -25,8 +25,8 @@ static inline long futex_raw(u32 *word, long op, u32 val, const struct timespec 
 }
 
 /* Sleeps if *word is `val`, until woken, a signal, or timeout_ns has passed (negative: no limit).
- * Returns 0, -EAGAIN (the word differs), -EINTR or -ETIMEDOUT; callers look at their condition again
- * in each case. */
+ * Returns 0, -EAGAIN (the word differs), -EINTR or -ETIMEDOUT; callers look at their condition
+ * again in each case. */
 static inline long futex_wait(u32 *word, u32 val, i64 timeout_ns)
 {
     struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};

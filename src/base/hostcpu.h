@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * hostcpu.h -- what the processor is and has, as the C library's loader has found out. Asking it again
- * costs 10 microseconds for each cpuid where a hypervisor answers it, and a short program waits for it. */
+ * hostcpu.h -- what the processor is and has, as the C library's loader has found out. Asking it
+ * again costs 10 microseconds for each cpuid where a hypervisor answers it, and a short program
+ * waits for it. */
 #ifndef MT_HOSTCPU_H
 #define MT_HOSTCPU_H
 

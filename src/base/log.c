@@ -69,9 +69,9 @@ static int write_all(int fd, const char *s, size_t n)
     return 0;
 }
 
-/* L2: the signals that a write may raise are blocked, and taken back if this write raised one. Plain
- * system calls: glibc's would change what the mask says about its own two signals, which are the
- * guest's as well. */
+/* L2: the signals that a write may raise are blocked, and taken back if this write raised one.
+ * Plain system calls: glibc's would change what the mask says about its own two signals, which are
+ * the guest's as well. */
 static int write_quietly(int fd, const char *s, size_t n)
 {
     u64 quiet = 1ull << (SIGPIPE - 1) | 1ull << (SIGXFSZ - 1);
@@ -398,7 +398,8 @@ static void replace_fd(int fd)
     close(fd);
 }
 
-/* Opens the child's own file in place of the parent's: same descriptor number, so it stays hidden. */
+/* Opens the child's own file in place of the parent's: same descriptor number, so it stays
+ * hidden. */
 static void reopen_for_child(void)
 {
     char path[2 * PATH_MAX + 1];

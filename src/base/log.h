@@ -10,8 +10,8 @@
 
 #include <stdarg.h>
 
-/* Opens the log as the options ask (--log-file with %p %q{VAR} %% expanded, --log-fd). The fd is moved
- * high and is close-on-exec. On failure prints one line and exits 1. */
+/* Opens the log as the options ask (--log-file with %p %q{VAR} %% expanded, --log-fd). The fd is
+ * moved high and is close-on-exec. On failure prints one line and exits 1. */
 void log_init(void);
 
 /* "==PID== text": for users; dropped with -q unless important (mt_umsg_always). */
@@ -49,7 +49,8 @@ void log_debug(enum LogChannel c, const char *fmt, ...) __attribute__((format(pr
 /* Async-signal-safe: writes the bytes to the log fd. */
 void log_raw(const char *s, size_t n);
 
-/* Async-signal-safe: writes to the log and, if that is elsewhere, to stderr. Internal errors only. */
+/* Async-signal-safe: writes to the log and, if that is elsewhere, to stderr. Internal errors
+ * only. */
 void log_emergency(const char *s, size_t n);
 
 /* The log's file descriptor (hidden from the guest); -1 if there is none (stderr was closed). */

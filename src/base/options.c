@@ -296,8 +296,8 @@ static const char *tool_list(void)
     return find_row("tool", 4)->meta;
 }
 
-/* Is the option for this run? "--lackey:name=value" is for --tool=lackey only. Moves *name behind the
- * prefix. Returns 1, 0 (not for this run), or -1 with an error. */
+/* Is the option for this run? "--lackey:name=value" is for --tool=lackey only. Moves *name behind
+ * the prefix. Returns 1, 0 (not for this run), or -1 with an error. */
 static int strip_prefix(const Options *o, const Word *w, const char **name)
 {
     size_t n = strcspn(*name, ":=");
@@ -369,8 +369,8 @@ static bool is_blank(char c)
 }
 
 /* Cuts the next word out of *text in place: blanks separate, quotes ('', "") keep blanks, '#' at a
- * word's beginning starts a comment up to the line's end. NULL at the end; *bad is set if a quote is
- * not closed. */
+ * word's beginning starts a comment up to the line's end. NULL at the end; *bad is set if a quote
+ * is not closed. */
 static char *next_word(char **text, bool *bad)
 {
     char *p = *text;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * options.h -- the command line. options.def is the one table: parser, help and struct come from it.
- * Sources in order: ~/.mtvgrc, $MTVG_OPTS, ./.mtvgrc, the command line; the last wins. */
+ * options.h -- the command line. options.def is the one table: parser, help and struct come from
+ * it. Sources in order: ~/.mtvgrc, $MTVG_OPTS, ./.mtvgrc, the command line; the last wins. */
 #ifndef MT_OPTIONS_H
 #define MT_OPTIONS_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * safe.h -- access to guest memory that may be unmapped or protected.
- * Each copy loop is bracketed by labels; the host signal handler asks safe_fixup() for faults inside
- * them. Usable in both domains (general registers only) and in signal handlers. */
+ * Each copy loop is bracketed by labels; the host signal handler asks safe_fixup() for faults
+ * inside them. Usable in both domains (general registers only) and in signal handlers. */
 #ifndef MT_SAFE_H
 #define MT_SAFE_H
 

@@ -24,7 +24,8 @@ extern u32 mt_under_valgrind;
     } while (0)
 
 /* What this thread did before annot_before(obj) happened before what a thread does after a later
- * annot_after(obj). Edges accumulate: every earlier "before" counts. Understood by Helgrind and DRD. */
+ * annot_after(obj). Edges accumulate: every earlier "before" counts. Understood by Helgrind and
+ * DRD. */
 static inline void annot_before(const volatile void *obj)
 {
     MT_VG(ANNOTATE_HAPPENS_BEFORE((void *)(uintptr_t)obj));
@@ -51,10 +52,10 @@ static inline void annot_clean(const volatile void *p, size_t n)
     });
 }
 
-/* What this thread does in between is not the runtime's: the guest's own accesses (translated code, and
- * what the runtime reads, writes or has the kernel do for it), whose races and uninitialised values are
- * the guest's; and the inside of lock-free libraries. Nests. A host signal handler in between is not
- * looked at either, until it leaves translated code for good. */
+/* What this thread does in between is not the runtime's: the guest's own accesses (translated code,
+ * and what the runtime reads, writes or has the kernel do for it), whose races and uninitialised
+ * values are the guest's; and the inside of lock-free libraries. Nests. A host signal handler in
+ * between is not looked at either, until it leaves translated code for good. */
 static inline void annot_foreign_begin(void)
 {
     MT_VG(VALGRIND_DISABLE_ERROR_REPORTING);

@@ -98,8 +98,8 @@ static bool learn_shape(Shape *out, const Walk *w, const Insn *in, const ZydisDe
     return fits;
 }
 
-/* decode.c, S2: classes, operands or length depend on more than the shape, or it is too rare to care. 0x90
- * with REX.B is left to decode_walk(). */
+/* decode.c, S2: classes, operands or length depend on more than the shape, or it is too rare to
+ * care. 0x90 with REX.B is left to decode_walk(). */
 static bool is_irregular(const Walk *w)
 {
     u8 o = w->opcode;
@@ -173,7 +173,8 @@ static u32 random_number(u32 below)
     return (u32)(random_state >> 33) % below;
 }
 
-/* An instruction of the slot, if it is laid out as decode.c thinks: 15 bytes, random ones behind it. */
+/* An instruction of the slot, if it is laid out as decode.c thinks: 15 bytes, random ones behind
+ * it. */
 static void make_sample(u8 *code, u32 slot)
 {
     static const u8 prefixes[] = {0, 0x66, 0xf2, 0xf3}, escapes[] = {0, 0, 0x38, 0x3a};

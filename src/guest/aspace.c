@@ -105,7 +105,8 @@ void aspace_changed(GuestAddr start, GuestAddr end, int new_prot)
     }
 }
 
-/* The kernel has not copied what MADV_DONTFORK covers, and has cleared what MADV_WIPEONFORK does. */
+/* The kernel has not copied what MADV_DONTFORK covers, and has cleared what MADV_WIPEONFORK
+ * does. */
 void aspace_after_fork_child(void)
 {
     /* The lock is held: this thread took it before the fork. */

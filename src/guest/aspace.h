@@ -18,9 +18,9 @@ typedef struct AspaceInfo {
     char *path; /* of files that are or were executable, or NULL; valid while the lock is held */
 } AspaceInfo;
 
-/* Called after [start, end) has lost or changed its contents or its execute permission (munmap, mmap
- * over it, mremap, mprotect that changes PROT_EXEC or PROT_WRITE, MADV_DONTNEED and the like), with
- * the new protection (-1: unmapped). aspace_lock is held. */
+/* Called after [start, end) has lost or changed its contents or its execute permission (munmap,
+ * mmap over it, mremap, mprotect that changes PROT_EXEC or PROT_WRITE, MADV_DONTNEED and the like),
+ * with the new protection (-1: unmapped). aspace_lock is held. */
 typedef void (*AspaceChangeHook)(GuestAddr start, GuestAddr end, int new_prot);
 
 /* Once, behind layout_init(). */
@@ -40,15 +40,16 @@ typedef void (*AspaceEventHook)(AspaceEvent what, GuestAddr start, u64 len, int 
 extern AspaceEventHook aspace_event_hook;
 
 /* The system calls, same arguments and results (address or -errno) as the kernel's, but every
- * address is chosen here, and a range that belongs to the runtime is refused: -ENOMEM for MAP_FIXED,
- * -EEXIST for MAP_FIXED_NOREPLACE, munmap of it does nothing, mprotect gives -ENOMEM. */
+ * address is chosen here, and a range that belongs to the runtime is refused: -ENOMEM for
+ * MAP_FIXED, -EEXIST for MAP_FIXED_NOREPLACE, munmap of it does nothing, mprotect gives -ENOMEM. */
 i64 aspace_mmap(GuestAddr addr, u64 len, int prot, int flags, int fd, u64 off);
 i64 aspace_munmap(GuestAddr addr, u64 len);
 i64 aspace_mprotect(GuestAddr addr, u64 len, int prot, int pkey /* -1: none */);
 i64 aspace_mremap(GuestAddr old, u64 old_len, u64 new_len, int flags, GuestAddr new_addr);
 i64 aspace_madvise(GuestAddr addr, u64 len, int advice);
 i64 aspace_brk(GuestAddr addr);
-/* Before the guest starts: its heap begins at `start` (page-aligned) if that is in the image window. */
+/* Before the guest starts: its heap begins at `start` (page-aligned) if that is in the image
+ * window. */
 void aspace_start_brk(GuestAddr start);
 i64 aspace_shmat(int shmid, GuestAddr addr, int flags);
 i64 aspace_shmdt(GuestAddr addr);
@@ -89,8 +90,8 @@ int aspace_host_protect_locked(GuestAddr page, u64 len, bool write_allowed);
 /* Is any part of [addr, addr+len) the runtime's own (not guest memory, but mapped)? */
 bool aspace_is_runtime(GuestAddr addr, u64 len);
 
-/* A thread of the guest's is setting READ_IMPLIES_EXEC by personality(2): from here on the kernel is asked
- * at each mapping whether the calling thread has it. */
+/* A thread of the guest's is setting READ_IMPLIES_EXEC by personality(2): from here on the kernel
+ * is asked at each mapping whether the calling thread has it. */
 void aspace_personality_used(void);
 
 /* fork: the child calls this to make the lock usable again; the parent held it across fork. */

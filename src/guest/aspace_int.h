@@ -73,8 +73,8 @@ GuestAddr place_find(u64 len, u64 align, Region region);
 /* Is there nothing in [start, end) but, perhaps, things of the host's, which may be gone by now? */
 bool place_may_be_free(GuestAddr start, GuestAddr end);
 
-/* mmap at exactly [addr, addr + len), where place_may_be_free(); never replaces what the host has there.
- * addr, or -EEXIST (something of the host's is there), or the kernel's error. */
+/* mmap at exactly [addr, addr + len), where place_may_be_free(); never replaces what the host has
+ * there. addr, or -EEXIST (something of the host's is there), or the kernel's error. */
 i64 place_map(GuestAddr addr, u64 len, int prot, int flags, int fd, u64 off);
 
 /* After -EEXIST from [lo, hi), which place_find() chose: enters what the host has in that region as

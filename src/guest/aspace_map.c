@@ -16,7 +16,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* The last page boundary: whatever range a guest names, a walk towards its end meets the sentinel. */
+/* The last page boundary: whatever range a guest names, a walk towards its end meets the
+ * sentinel. */
 #define MAP_TOP MT_PAGE_DOWN(~0ull)
 
 static MapNode *root, *pool;

@@ -29,8 +29,8 @@
 
 /* --- mprotect --- */
 
-/* What the translator must hear of: execute or write permission changed, or the host's protection of
- * a page that may hold translations has been set anew. */
+/* What the translator must hear of: execute or write permission changed, or the host's protection
+ * of a page that may hold translations has been set anew. */
 static bool matters(const MapNode *n, int new_prot)
 {
     return ((n->prot ^ new_prot) & (PROT_EXEC | PROT_WRITE)) != 0 || n->guarded ||

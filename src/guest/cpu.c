@@ -65,8 +65,8 @@ static u64 permitted_components(void)
     return perm | ~XFEATURE_AMX;
 }
 
-/* Standard format: each component has a fixed place (CPUID leaf 0xD, sub-leaf = component; sub-leaf 0: the
- * size for all that XCR0 has). PKRU's eight bytes are not worth a look at each. */
+/* Standard format: each component has a fixed place (CPUID leaf 0xD, sub-leaf = component; sub-leaf
+ * 0: the size for all that XCR0 has). PKRU's eight bytes are not worth a look at each. */
 static u32 standard_size(u64 mask, u64 xcr0)
 {
     u32 size = FXSAVE_BYTES + XSAVE_HEADER_BYTES;
@@ -145,7 +145,8 @@ GENERAL_REGS void cpu_xstate_save(void)
     if (mt_load_relaxed(&mt_x87_seen)) {
         __asm__ volatile("fnstenv %0" : "=m"(mt_cpu.x87));
     }
-    /* C code expects an empty x87 stack, masked exceptions, default rounding, clean upper halves. */
+    /* C code expects an empty x87 stack, masked exceptions, default rounding, clean upper
+     * halves. */
     u32 mxcsr = MXCSR_INIT;
     __asm__ volatile("fninit\n\tldmxcsr %0" : : "m"(mxcsr));
     if ((mt_xsave.mask & XFEATURE_AVX) != 0) {
@@ -153,7 +154,8 @@ GENERAL_REGS void cpu_xstate_save(void)
     }
 }
 
-/* XRSTOR has made the last x87 instruction's address 0, where XSAVE has not kept it, and the selectors. */
+/* XRSTOR has made the last x87 instruction's address 0, where XSAVE has not kept it, and the
+ * selectors. */
 GENERAL_REGS static void restore_x87_address(const u8 *area)
 {
     u64 kept[2];

@@ -106,7 +106,8 @@ static inline u32 cpu_pending(void)
     return __atomic_load_n(&mt_cpu.pending, __ATOMIC_RELAXED);
 }
 
-/* An x87 instruction has been translated; never cleared. Atomic, relaxed: set before one can run. */
+/* An x87 instruction has been translated; never cleared. Atomic, relaxed: set before one can
+ * run. */
 extern bool mt_x87_seen;
 /* XSAVE keeps the last x87 instruction's address while an exception is pending only (AMD). */
 extern bool mt_x87_hidden;
@@ -135,8 +136,8 @@ void cpu_thread_fini(void);
  * (non-canonical). */
 int cpu_set_fs_base(u64 base);
 
-/* The host's GS base is the tool's: FS-relative accesses of the guest take longer sequences. Set once,
- * before guest code is translated. */
+/* The host's GS base is the tool's: FS-relative accesses of the guest take longer sequences. Set
+ * once, before guest code is translated. */
 extern bool mt_tool_gs;
 
 /* The host's GS base. set: canonical, or nothing happens. */

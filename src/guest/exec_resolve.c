@@ -66,9 +66,9 @@ static bool is_end(char c)
     return is_blank(c) || c == '\0';
 }
 
-/* A script's first line; head has n bytes, and NULs behind them. Cuts it into interpreter and argument
- * (NULL if there is none). A NUL ends the line too, but no blanks are dropped in front of it.
- * 0, or an errno: no interpreter, or its name is cut off. */
+/* A script's first line; head has n bytes, and NULs behind them. Cuts it into interpreter and
+ * argument (NULL if there is none). A NUL ends the line too, but no blanks are dropped in front of
+ * it. 0, or an errno: no interpreter, or its name is cut off. */
 static int parse_script(char *head, size_t n, char **interp, char **arg)
 {
     char *p = head + 2;

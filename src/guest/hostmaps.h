@@ -16,12 +16,12 @@ typedef struct HostMap {
  * can't be read (no /proc, no free descriptor). Needs 8 KiB of stack. */
 int hostmaps_foreach(bool (*fn)(const HostMap *, void *), void *arg);
 
-/* The process starts: remembers what is mapped now, so that it is read once (a read takes as long as some
- * 40 other system calls). Called again, reads anew. */
+/* The process starts: remembers what is mapped now, so that it is read once (a read takes as long
+ * as some 40 other system calls). Called again, reads anew. */
 void hostmaps_keep(void);
 
-/* As hostmaps_foreach(), over what was remembered, of whose names only the first 15 bytes are known; over
- * what is mapped if there is nothing. */
+/* As hostmaps_foreach(), over what was remembered, of whose names only the first 15 bytes are
+ * known; over what is mapped if there is nothing. */
 int hostmaps_foreach_kept(bool (*fn)(const HostMap *, void *), void *arg);
 void hostmaps_forget(void);
 

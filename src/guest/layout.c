@@ -30,11 +30,12 @@ Layout mt_layout;
 #define CACHE_STEP 0x200000ul
 #define ANON_MIN (1ul << 30)
 
-/* In order of preference. The first lies below any place that the kernel gives to a position-independent
- * program (0x5555_5555_4000 and up), and is memory of the program's own to the runtimes of all
- * sanitizers: AddressSanitizer's takes what is above 0x1000_7fff_8000, ThreadSanitizer's 0x5500_... to
- * 0x5680_..., MemorySanitizer's 0x5100_... to 0x6000_... (compiler-rt, their x86-64 mappings). The last
- * two are for an outer Valgrind, whose client memory ends at 64 or 128 GiB. */
+/* In order of preference. The first lies below any place that the kernel gives to a
+ * position-independent program (0x5555_5555_4000 and up), and is memory of the program's own to the
+ * runtimes of all sanitizers: AddressSanitizer's takes what is above 0x1000_7fff_8000,
+ * ThreadSanitizer's 0x5500_... to 0x5680_..., MemorySanitizer's 0x5100_... to 0x6000_...
+ * (compiler-rt, their x86-64 mappings). The last two are for an outer Valgrind, whose client memory
+ * ends at 64 or 128 GiB. */
 typedef struct Candidate {
     u64 lo, hi;
 } Candidate;

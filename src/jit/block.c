@@ -45,8 +45,9 @@ static u64 block_bytes(const BlockShape *s)
     return MT_ALIGN_UP((s->has_tool ? MT_ALIGN_UP(head, 8) : head) + s->pcmap_len + s->extra, 8);
 }
 
-/* Sixteen pages at a time, which costs less than their faults one by one. If it fails, or another thread is
- * quicker: then they come. Without the lock, since it takes as long as many translations. */
+/* Sixteen pages at a time, which costs less than their faults one by one. If it fails, or another
+ * thread is quicker: then they come. Without the lock, since it takes as long as many
+ * translations. */
 static void populate(u64 from, u64 to)
 {
     if (from < to) {

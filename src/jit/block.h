@@ -16,7 +16,8 @@ typedef u32 EdgeRef;
 typedef enum EdgeKind {
     EDGE_DIRECT, /* can be linked */
     EDGE_CALL,   /* the same, by a host call: it pushes the address of the return point behind it */
-    EDGE_RETURN, /* not an exit: the return point at in_next (CacheOff), for guest address `target` */
+    EDGE_RETURN, /* not an exit: the return point at in_next (CacheOff), for guest address
+                  * `target` */
     EDGE_SYSCALL, /* target: behind the syscall instruction */
     EDGE_EMULATE, /* target: the instruction to emulate */
     EDGE_GS,      /* target: the instruction to run with the guest's GS base */
@@ -27,8 +28,8 @@ typedef enum EdgeKind {
     EDGE_AFTER,   /* behind an instruction and the tool's code that follows it: a signal has come */
 } EdgeKind;
 
-/* An exit of a block; there are three or four a block, so every byte counts. Immutable but for the fields
- * marked. What depends on the block is behind the functions below. */
+/* An exit of a block; there are three or four a block, so every byte counts. Immutable but for the
+ * fields marked. What depends on the block is behind the functions below. */
 typedef struct Edge {
     i64 target : 35; /* guest address, from the block's */
     u64 index : 6;   /* among the block's edges */
@@ -46,9 +47,11 @@ typedef struct Edge {
 /* What a tool adds to an edge. */
 typedef struct EdgeTool {
     u32 key; /* of the target's version */
-    /* EDGE_SYSCALL: what the instruction counts (counts.h); EDGE_AFTER: counts_stop()'s arguments */
+    /* EDGE_SYSCALL: what the instruction counts (counts.h); EDGE_AFTER: counts_stop()'s
+     * arguments */
     u16 pairs[3];
-    u16 behind; /* EDGE_EMULATE, EDGE_SYSCALL: the instruction's length, if a tool has code behind it; else 0 */
+    /* EDGE_EMULATE, EDGE_SYSCALL: the instruction's length, if a tool has code behind it; else 0 */
+    u16 behind;
     u16 unused[2]; /* a multiple of 8 */
 } EdgeTool;
 
@@ -60,7 +63,8 @@ typedef struct Block {
     /* immutable after publication */
     struct cds_lfht_node node;
     GuestAddr pc;
-    u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
+    u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have
+              * 0 */
     CacheOff host_start; /* where its code begins: the inline entry, if any */
     CacheOff cold;       /* its stubs, if they are there, or other code; 0: none */
     u16 host_size;       /* from host_start */
@@ -79,8 +83,8 @@ typedef struct Block {
     u32 dead;
     CacheOff ind;  /* entry for indirect branches (checks slot[1]); 0 none yet */
     CacheOff call; /* entry for EDGE_CALL; 0 none yet */
-    /* Edge edges[nedges], EdgeTool tools[has_tool ? nedges : 0], u32 pages[npages] (entries of smc.c's table),
-     * u8 pcmap[pcmap_len], u8 side[extra] follow */
+    /* Edge edges[nedges], EdgeTool tools[has_tool ? nedges : 0], u32 pages[npages] (entries of
+     * smc.c's table), u8 pcmap[pcmap_len], u8 side[extra] follow */
 } Block;
 
 extern u8 *mt_block_arena;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * blockmap.h -- from guest addresses to translations, and the links between them.
- * Callers are INSIDE the world unless said otherwise: a block found stays valid until they leave. */
+ * Callers are INSIDE the world unless said otherwise: a block found stays valid until they
+ * leave. */
 #ifndef MT_BLOCKMAP_H
 #define MT_BLOCKMAP_H
 
@@ -28,7 +29,8 @@ bool blockmap_unlink(Block *b);
 bool blockmap_is_crowded(void);
 void blockmap_grow_world(void);
 
-/* Are there so many that the processor's predictor of indirect branches can't know the program's returns? */
+/* Are there so many that the processor's predictor of indirect branches can't know the program's
+ * returns? */
 bool blockmap_is_large(void);
 /* How many there are. */
 u32 blockmap_count(void);
@@ -36,8 +38,8 @@ u32 blockmap_count(void);
 /* World stopped, smc_lock() held: forgets all blocks. */
 void blockmap_flush_world(void);
 
-/* Links an exit of a block to `to`: the exit's jump is patched to lead to `at`, in its code (calls: to its
- * entry for calls). Refuses dead blocks. */
+/* Links an exit of a block to `to`: the exit's jump is patched to lead to `at`, in its code (calls:
+ * to its entry for calls). Refuses dead blocks. */
 void chain_link(Edge *e, Block *to, CacheOff at);
 
 /* Makes b's return points reachable for returns. */

@@ -167,9 +167,9 @@ static Chunk *take_over_locked(ChunkKind kind, u32 need)
     return NULL;
 }
 
-/* A chunk for a new owner: one that another has left with room in it, else the first free one. Cold ones
- * come from the other end, so that hot code stays dense. When few are free, threads share: each may
- * need three, and there may be thousands. */
+/* A chunk for a new owner: one that another has left with room in it, else the first free one. Cold
+ * ones come from the other end, so that hot code stays dense. When few are free, threads share:
+ * each may need three, and there may be thousands. */
 static Chunk *find_room_locked(ChunkKind kind, u32 need)
 {
     Chunk *free_chunk = NULL, *c = NULL;
@@ -217,8 +217,8 @@ static Chunk *chunk_switch(ChunkKind kind, u32 need)
     was_free = c != NULL && c->next == c->lo;
     mt_mutex_unlock(&pool_lock);
     if (was_free) {
-        /* What an outer Valgrind knows of the chunk's last use is void; its own patches to code that
-         * has run are told one by one. */
+        /* What an outer Valgrind knows of the chunk's last use is void; its own patches to code
+         * that has run are told one by one. */
         annot_code_changed((void *)cache_exec_addr(c->lo), c->hi - c->lo);
     }
     own[kind] = c;

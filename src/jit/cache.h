@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * cache.h -- the code cache: memory for translated code, and the table for indirect branches.
  * The cache is one range below 2 GiB (D2). At its start lie the tables for indirect branches,
- * ordinary private memory; the rest is a memfd (or, where that can't be, shared memory) mapped twice: an executable, read-only view there, and
- * a writable view anywhere. An offset into the cache (CacheOff) names a byte in both views. */
+ * ordinary private memory; the rest is a memfd (or, where that can't be, shared memory) mapped
+ * twice: an executable, read-only view there, and a writable view anywhere. An offset into the
+ * cache (CacheOff) names a byte in both views. */
 #ifndef MT_CACHE_H
 #define MT_CACHE_H
 
@@ -11,12 +12,13 @@
 
 typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 
-/* Indirect branches look in the first table, by bits of the target: 13 to 18 of them, as the program grows,
- * from bit 2 on, where the processor has a fast pext, which leaves the flags alone; else the low 16
- * (movzx). A miss looks in the second (entry.S), by 16 bits of its CRC, so that two targets which
- * collide in one hardly ever do in the other. Returns over the processor's return stack look in a table
- * of their own, which names return points by 4 bytes: 13 to 20 bits from bit 3 on, since calls are some
- * bytes apart, and since the fewer cache lines the tables take, the better. */
+/* Indirect branches look in the first table, by bits of the target: 13 to 18 of them, as the
+ * program grows, from bit 2 on, where the processor has a fast pext, which leaves the flags alone;
+ * else the low 16 (movzx). A miss looks in the second (entry.S), by 16 bits of its CRC, so that two
+ * targets which collide in one hardly ever do in the other. Returns over the processor's return
+ * stack look in a table of their own, which names return points by 4 bytes: 13 to 20 bits from bit
+ * 3 on, since calls are some bytes apart, and since the fewer cache lines the tables take, the
+ * better. */
 #define MT_IBT_BITS_MIN 13
 #define MT_IBT_BITS_MAX 18
 #define MT_IBT_SHIFT 2
@@ -67,7 +69,8 @@ typedef struct Cache {
 
 extern Cache mt_cache;
 
-/* Code space that is being written: from reserve to commit (or not: what is not committed stays free). */
+/* Code space that is being written: from reserve to commit (or not: what is not committed stays
+ * free). */
 typedef struct CodeSpace {
     CacheOff hot, hot_end;   /* room for the block */
     CacheOff cold, cold_end; /* room for its stubs; moves up as they are taken */
@@ -78,8 +81,9 @@ typedef struct CodeSpace {
 /* Maps the cache at mt_layout.cache_base and writes the glue. 0 or -errno. */
 int cache_init(void);
 
-/* INSIDE the world. Takes room for one translation, at least `need` bytes of hot and `need` / 2 of cold
- * code, from the calling thread's chunks, or new ones. False: the cache is full (flush, then again). */
+/* INSIDE the world. Takes room for one translation, at least `need` bytes of hot and `need` / 2 of
+ * cold code, from the calling thread's chunks, or new ones. False: the cache is full (flush, then
+ * again). */
 bool cache_reserve(CodeSpace *s, u32 need);
 /* Takes n bytes for a stub. Offset, or 0: no room. */
 CacheOff cache_take_cold(CodeSpace *s, u32 n);
@@ -89,22 +93,23 @@ void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref);
 /* n bytes in a thunk chunk; `block_ref` is found by cache_find_block(). 0: full. */
 CacheOff cache_take_thunk(u32 n, u32 block_ref);
 
-/* One block of a chunk has been freed; a chunk without blocks becomes free. After a grace period. */
+/* One block of a chunk has been freed; a chunk without blocks becomes free. After a grace
+ * period. */
 void cache_release(CacheOff code);
 
-/* Which block does this code belong to? Signal-safe. 0: none (glue). *kind says what it is (CHUNK_COLD:
- * the block is not known). */
+/* Which block does this code belong to? Signal-safe. 0: none (glue). *kind says what it is
+ * (CHUNK_COLD: the block is not known). */
 u32 cache_find_block(u64 host_pc, ChunkKind *kind);
 
 /* World stopped: forgets all code. */
 void cache_flush_world(void);
 
-/* World stopped: the tables for indirect branches and returns as large as is good for that many blocks, and
- * empty. */
+/* World stopped: the tables for indirect branches and returns as large as is good for that many
+ * blocks, and empty. */
 void cache_size_tables_world(u32 blocks);
 
-/* World empty, smc_lock() held, and a flush follows: code that is made from now on uses the processor's return
- * stack. The program has that many blocks. */
+/* World empty, smc_lock() held, and a flush follows: code that is made from now on uses the
+ * processor's return stack. The program has that many blocks. */
 void cache_use_return_stack_world(u32 blocks);
 /* May it be used, by what the options and the processor say, though it is not yet? */
 bool cache_may_use_return_stack(void);
@@ -112,10 +117,11 @@ bool cache_may_use_return_stack(void);
 /* The thread's chunks are given up (thread exit). INSIDE. */
 void cache_thread_exit(void);
 
-/* fork: the mappings are shared, so the child needs a copy of its own, made before the parent goes on
- * and changes it. World stopped. A child that shares the descriptors must not depend on one: then,
- * and when there is none left or RLIMIT_FSIZE is less, the copy is two views that the parent has mapped. `before` and `child`
- * return 0 or -errno; `child` puts the copy in place of the parent's cache. */
+/* fork: the mappings are shared, so the child needs a copy of its own, made before the parent goes
+ * on and changes it. World stopped. A child that shares the descriptors must not depend on one:
+ * then, and when there is none left or RLIMIT_FSIZE is less, the copy is two views that the parent
+ * has mapped. `before` and `child` return 0 or -errno; `child` puts the copy in place of the
+ * parent's cache. */
 typedef struct CacheCopy {
     int fd; /* or -1 and the two views */
     u8 *write, *exec;
@@ -137,8 +143,8 @@ static inline u8 *cache_write_ptr(CacheOff o)
     return mt_cache.write + o;
 }
 
-/* The same, to patch code that has been written long since: so many pages of the writable view become
- * resident, where they count a second time, and no more. */
+/* The same, to patch code that has been written long since: so many pages of the writable view
+ * become resident, where they count a second time, and no more. */
 u8 *cache_patch_ptr(CacheOff o);
 
 static inline bool cache_contains(u64 host_pc)

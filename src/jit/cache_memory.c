@@ -13,12 +13,13 @@
 
 #define MT_PATCHED_PAGES 192 /* of the writable view, before they are dropped */
 
-/* By page of the writable view: patched since all were dropped. Atomic, relaxed: for the count only. */
+/* By page of the writable view: patched since all were dropped. Atomic, relaxed: for the count
+ * only. */
 static u64 *patched;
 static u32 npatched;
 
-/* -EMFILE, -ENFILE, -EFBIG: new_views() may do. The kernel's answer to a file beyond RLIMIT_FSIZE would be
- * SIGXFSZ. */
+/* -EMFILE, -ENFILE, -EFBIG: new_views() may do. The kernel's answer to a file beyond RLIMIT_FSIZE
+ * would be SIGXFSZ. */
 static int new_memfd(void)
 {
     struct rlimit max;

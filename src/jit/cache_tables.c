@@ -28,8 +28,9 @@ static u64 glue_jump(const void *target)
     return addr;
 }
 
-/* Only as much as is in use is touched; one call is cheaper than a fault for each page, and the second
- * table's pages would be read before they are written (before Linux 5.14: as many faults). */
+/* Only as much as is in use is touched; one call is cheaper than a fault for each page, and the
+ * second table's pages would be read before they are written (before Linux 5.14: as many
+ * faults). */
 static void ibt_clear(void)
 {
     u32 last = cache_index(~0ull, mt_cache.ibt_mask);

@@ -136,8 +136,8 @@ void counts_thread_end(void)
     mt_mutex_unlock(&counts_lock);
 }
 
-/* One thread, and the lock is free: who takes it is INSIDE, and the world was stopped; or ends, which
- * is short, and libc's fork may have come in between. */
+/* One thread, and the lock is free: who takes it is INSIDE, and the world was stopped; or ends,
+ * which is short, and libc's fork may have come in between. */
 void counts_after_fork_child(void)
 {
     annot_clean(&sets, sizeof(sets));
@@ -223,8 +223,8 @@ static void add_pairs(const u8 *e, u32 from, u32 to, u32 only, i64 sign)
     }
 }
 
-/* The segment's addition has been made: take back what has not been executed. Or it hasn't: add what
- * has. */
+/* The segment's addition has been made: take back what has not been executed. Or it hasn't: add
+ * what has. */
 static void stop_segment(const Side *s, const CountRec *r, u32 off, u32 next)
 {
     u32 only = r->vec < MT_COUNTERS ? r->vec : MT_NO_VECTOR;

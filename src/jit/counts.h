@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * counts.h -- counters of tools: exact, per thread, one addition a segment (docs/TOOLS.md).
- * A segment is a run of a block's instructions that is left at its end only (or by an exception). What
- * its instructions count together is a vector of amounts. Distinct vectors are few, so each has a
- * number, and a thread has one 64-bit word a number: how often a segment with that vector was begun. */
+ * A segment is a run of a block's instructions that is left at its end only (or by an exception).
+ * What its instructions count together is a vector of amounts. Distinct vectors are few, so each
+ * has a number, and a thread has one 64-bit word a number: how often a segment with that vector was
+ * begun. */
 #ifndef MT_COUNTS_H
 #define MT_COUNTS_H
 
@@ -25,12 +26,13 @@ void counts_thread_start(void);
 void counts_thread_end(void);
 /* In the child: the others' counts are the parent's, and so is what this thread has counted. */
 void counts_after_fork_child(void);
-/* A vfork child counts in its parent's memory: save() folds what there is, drop() forgets the child. */
+/* A vfork child counts in its parent's memory: save() folds what there is, drop() forgets the
+ * child. */
 void counts_vfork_save(void);
 void counts_vfork_drop(void);
 
-/* The vector's number, or MT_NO_VECTOR if there are too many (then: unit vectors). `spare`: may be one
- * of the last MT_SPARE_VECTORS, kept for what unit vectors can't do. */
+/* The vector's number, or MT_NO_VECTOR if there are too many (then: unit vectors). `spare`: may be
+ * one of the last MT_SPARE_VECTORS, kept for what unit vectors can't do. */
 #define MT_SPARE_VECTORS 32
 u32 counts_vector(const CountVec *v, bool spare);
 
@@ -61,7 +63,8 @@ typedef struct RepRec {
 /* The code of a block with this side table is left at `off`, where instructions 0..next-1 have been
  * executed and no more will be: corrects this thread's counts. Signal-safe. */
 void counts_stop(const u8 *side, u32 off, u32 next);
-/* From where pcmap_find() says: `index` instructions with code are done, and one more if `behind`. */
+/* From where pcmap_find() says: `index` instructions with code are done, and one more if
+ * `behind`. */
 void counts_interrupted(const u8 *side, u32 off, u32 index, bool behind);
 /* Adds what instruction number `insn` counts, sign times. */
 void counts_insn(const u8 *side, u32 insn, i64 sign);

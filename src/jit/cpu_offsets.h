@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * cpu_offsets.h -- offsets of CpuState's fields for assembly; recover.c asserts that they are right. */
+ * cpu_offsets.h -- offsets of CpuState's fields for assembly; recover.c asserts that they are
+ * right. */
 #ifndef MT_CPU_OFFSETS_H
 #define MT_CPU_OFFSETS_H
 

@@ -30,12 +30,12 @@ static bool is_in(const u32 *set, u8 b)
     return set[b >> 5] >> (b & 31) & 1;
 }
 
-/* Four prefixes, REX, three bytes of opcode, ModRM, SIB, displacement: decode_walk() looks at less than 15
- * bytes. */
+/* Four prefixes, REX, three bytes of opcode, ModRM, SIB, displacement: decode_walk() looks at less
+ * than 15 bytes. */
 #define MT_SHAPE_PREFIXES 4u
 
-/* 2E (in long nops), 64, 65, 66, F2, F3. Of others decode_walk() thinks that they are opcodes, which the
- * table does not know. */
+/* 2E (in long nops), 64, 65, 66, F2, F3. Of others decode_walk() thinks that they are opcodes,
+ * which the table does not know. */
 static const u32 known_prefixes[8] = {[1] = 1u << 14, [3] = 0x70, [7] = 0xc0000};
 _Static_assert(0x2e == 32 + 14 && 0x64 == 3 * 32 + 4 && 0xf2 == 7 * 32 + 18, "their bits");
 

@@ -121,8 +121,8 @@ static bool is_branch_class(unsigned cls)
     return cls >= INSN_JCC && cls <= INSN_RET;
 }
 
-/* VEX opcodes of another machine (Knights Corner) that Zydis takes for jumps stay plain: they fault.
- * Sets cls, cc, target, ret_pop. */
+/* VEX opcodes of another machine (Knights Corner) that Zydis takes for jumps stay plain: they
+ * fault. Sets cls, cc, target, ret_pop. */
 static void set_class(Insn *out, const ZydisDecodedInstruction *z, const Prefixes *p)
 {
     if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) {

@@ -30,13 +30,13 @@ typedef struct Shape {
     u64 w0, w1;
 } Shape;
 
-/* prefix 2 bits, map 2, opcode 8, REX.W 1, register form 1, ModRM.reg 3: what is used of an opcode mostly
- * lies in one line of the processor's cache. */
+/* prefix 2 bits, map 2, opcode 8, REX.W 1, register form 1, ModRM.reg 3: what is used of an opcode
+ * mostly lies in one line of the processor's cache. */
 #define MT_NSLOTS (1u << 17)
 #define MT_NSHAPES 4096u
 
-/* Of the table that mkshapes.c makes: by slot the number of its shape; shape 0 is not known. Constant, so
- * that all processes share what of it is in use. */
+/* Of the table that mkshapes.c makes: by slot the number of its shape; shape 0 is not known.
+ * Constant, so that all processes share what of it is in use. */
 extern const u16 decode_numbers[MT_NSLOTS];
 extern const Shape decode_shapes[];
 

@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* capstone is opened on first use: its tables are 4 MB of relocated data and a millisecond at start,
- * which a run that prints no disassembly need not pay. */
+/* capstone is opened on first use: its tables are 4 MB of relocated data and a millisecond at
+ * start, which a run that prints no disassembly need not pay. */
 typedef struct Capstone {
     void *library;
     csh handle;

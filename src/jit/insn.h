@@ -17,9 +17,9 @@ typedef enum InsnClass {
     INSN_CALL_IND, /* call r/m64 */
     INSN_RET,      /* near ret; .ret_pop = bytes of `ret imm16` */
     INSN_SYSCALL,  /* syscall */
-    /* Done in C by emulate.c: rd/wrfsbase, rd/wrgsbase, mov/pop to a segment register, far branches, iretq,
-     * int 0x80, xbegin, lfs/lgs/lss; on AMD also near calls, rets, indirect jumps and loops with a 66
-     * prefix (16-bit RIP). */
+    /* Done in C by emulate.c: rd/wrfsbase, rd/wrgsbase, mov/pop to a segment register, far
+     * branches, iretq, int 0x80, xbegin, lfs/lgs/lss; on AMD also near calls, rets, indirect jumps
+     * and loops with a 66 prefix (16-bit RIP). */
     INSN_EMULATE,
     INSN_INVALID, /* not an instruction: SIGILL at pc (copied as ud2) */
     INSN_FAULT,   /* its bytes could not be read: SIGSEGV at .pc + .len (len = readable bytes) */
@@ -33,7 +33,8 @@ enum {
     INSN_F_ADDR32 = 16, /* 67 prefix: addresses are 32-bit */
     INSN_F_WRITES_MEM = 32, /* may write memory (explicitly or implicitly, incl. push/call) */
     INSN_F_READS_MEM = 64,
-    /* VEX, EVEX or XOP encoded: no legacy REX; register extension bits are inverted inside the prefix. */
+    /* VEX, EVEX or XOP encoded: no legacy REX; register extension bits are inverted inside the
+     * prefix. */
     INSN_F_VEX_LIKE = 128,
 };
 
@@ -80,7 +81,8 @@ typedef enum MemKind {
     MEM_VSIB,   /* gather/scatter: index is a vector register */
     MEM_XSAVE,  /* xsave family: size depends on the state */
     MEM_XLAT,   /* one byte at base plus the low byte of index */
-    /* vcompress/vexpand: as MEM_MASKED, but the enabled lanes' elements follow each other without gaps. */
+    /* vcompress/vexpand: as MEM_MASKED, but the enabled lanes' elements follow each other without
+     * gaps. */
     MEM_COMPRESSED,
 } MemKind;
 
@@ -91,9 +93,9 @@ typedef struct MemOp {
     u8 seg;         /* 0 none, 1 FS, 2 GS */
     u8 read, write; /* bool */
     u8 rep;         /* MEM_STRING with a rep prefix */
-    /* MEM_VSIB, MEM_MASKED; mask_reg 0xff: none (VEX masks: vector register number | 0x80). vsib_width:
-     * bytes of one index (4, 8). MEM_BITS: vsib_reg is the GPR with the signed bit number, of vsib_width
-     * bytes. */
+    /* MEM_VSIB, MEM_MASKED; mask_reg 0xff: none (VEX masks: vector register number | 0x80).
+     * vsib_width: bytes of one index (4, 8). MEM_BITS: vsib_reg is the GPR with the signed bit
+     * number, of vsib_width bytes. */
     u8 vsib_reg, vsib_width, mask_reg;
     u8 elem_size, elem_count; /* MEM_VSIB, MEM_MASKED */
     i64 disp;                 /* RIP-relative: the absolute address, base = 0xfe */

@@ -131,8 +131,8 @@ static void make_view(MtvgSb *sb, u32 i)
     };
 }
 
-/* May dead values be lost though the instruction can fault? Not before those that are there to trap, and
- * those that lead out. */
+/* May dead values be lost though the instruction can fault? Not before those that are there to
+ * trap, and those that lead out. */
 static bool is_lax(const MtvgSb *sb, u32 i)
 {
     const Insn *in = &sb->insns[i];
@@ -168,7 +168,8 @@ static void find_liveness(MtvgSb *sb, const u16 *read)
     }
 }
 
-/* The same with what the tool's requests read: a call looks at everything, code at what it names. */
+/* The same with what the tool's requests read: a call looks at everything, code at what it
+ * names. */
 static void find_liveness_of_requests(MtvgSb *sb)
 {
     u16 read[MT_SB_INSNS + 1] = {0};
@@ -183,8 +184,8 @@ static void find_liveness_of_requests(MtvgSb *sb)
     find_liveness(sb, read);
 }
 
-/* Takes back what was asked for an instruction that a private translation will run, and code that can't
- * be made. */
+/* Takes back what was asked for an instruction that a private translation will run, and code that
+ * can't be made. */
 static void drop_requests(MtvgSb *sb, u32 insn)
 {
     u32 calls = 0, reps = 0;

@@ -21,8 +21,8 @@
 #define MT_SB_CODES 255
 #define MT_CODE_OPS 40 /* of one piece of code */
 
-/* Host bytes that one instruction's annotations may need, out of line too; calls and code may have so much
- * of them, the rest is for counts. */
+/* Host bytes that one instruction's annotations may need, out of line too; calls and code may have
+ * so much of them, the rest is for counts. */
 #define MT_INSTR_ROOM 2048
 #define MT_INSTR_COLD 1400
 #define MT_CALLS_ROOM 1200
@@ -56,8 +56,8 @@ typedef struct SbCall {
     u32 ret;       /* offset from block_host() of the code behind the call */
 } SbCall;
 
-/* What the block keeps of code that may fault, and of what follows an instruction (instr_emit.c). Offsets
- * are from block_host(). */
+/* What the block keeps of code that may fault, and of what follows an instruction (instr_emit.c).
+ * Offsets are from block_host(). */
 typedef struct CodeRec {
     u16 begin, end;
     CacheOff fault; /* where a fault leads to; in the hot code: to `end` */
@@ -123,8 +123,8 @@ void instr_begin(MtvgSb *sb, GuestAddr pc, u32 key, const Insn *insns, const u16
                  u32 excluded, bool gs_away);
 bool instr_is_side_exit(const Insn *in);
 
-/* Is it done outside of translated code? Then what follows it is put into a translation of its own, when it
- * is done (translate_behind()). */
+/* Is it done outside of translated code? Then what follows it is put into a translation of its own,
+ * when it is done (translate_behind()). */
 static inline bool instr_is_outside(const Insn *in)
 {
     return in->cls == INSN_EMULATE || in->cls == INSN_SYSCALL;
@@ -193,8 +193,8 @@ void toolcall_entry(void);
 /* The run loop: translated code was not entered again behind a call. INSIDE. */
 void toolcall_aborted(void);
 
-/* The run loop will emulate the last instruction of b, which has been counted; INSIDE. And then: has
- * it been executed? If not (it faults), it hasn't been counted. */
+/* The run loop will emulate the last instruction of b, which has been counted; INSIDE. And then:
+ * has it been executed? If not (it faults), it hasn't been counted. */
 void counts_emulate(const Block *b);
 void counts_emulated(bool done);
 

@@ -318,8 +318,8 @@ bool instr_has_after(const MtvgSb *sb, u32 i)
     return false;
 }
 
-/* A signal that arrives in the code [begin, here) behind instruction i must not leave it undone, for the
- * instruction has been executed: the thread goes on in this copy, which ends with an exit
+/* A signal that arrives in the code [begin, here) behind instruction i must not leave it undone,
+ * for the instruction has been executed: the thread goes on in this copy, which ends with an exit
  * (recover_finish). */
 static void copy_after(MtvgSb *sb, Lower *l, u32 i, u64 begin)
 {

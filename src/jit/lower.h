@@ -76,8 +76,8 @@ bool lower_fs_inline(const Insn *in);
 /* Does the block go on behind this call, where the call returns to? */
 bool lower_goes_on(const Lower *l, const Insn *in);
 
-/* One instruction that does not end the block (INSN_PLAIN, INSN_INVALID, INSN_JCC, INSN_JRCXZ, and calls
- * if lower_goes_on()). */
+/* One instruction that does not end the block (INSN_PLAIN, INSN_INVALID, INSN_JCC, INSN_JRCXZ, and
+ * calls if lower_goes_on()). */
 void lower_insn(Lower *l, const Insn *in);
 /* The block goes on at `to` behind a direct jump at the end of `in` (JMP: nothing is emitted). */
 void lower_follow(Lower *l, const Insn *in, GuestAddr to);
@@ -85,8 +85,8 @@ void lower_follow(Lower *l, const Insn *in, GuestAddr to);
 void lower_end_insn(Lower *l, const Insn *in);
 /* Ends a block behind an instruction that does not: goes on at `pc`. */
 void lower_end_at(Lower *l, GuestAddr pc);
-/* Behind the last: the stubs of the links. Where the last of them is written l->nlinks * MT_STUB_STEP bytes
- * behind l->stubs, the block's reference is to be filled in. */
+/* Behind the last: the stubs of the links. Where the last of them is written l->nlinks *
+ * MT_STUB_STEP bytes behind l->stubs, the block's reference is to be filled in. */
 void lower_finish(Lower *l);
 /* Bytes of the stubs of n links. */
 static inline u32 lower_stub_bytes(u32 n)
@@ -98,20 +98,20 @@ void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target);
 /* An exit out of line, in MT_STUB_BYTES that have been taken for it. */
 void lower_exit_at(Lower *l, CacheOff at, EdgeKind kind, GuestAddr target);
 
-/* The check that blocks from changing pages begin with: the n <= MT_CHECKED_BYTES guest bytes at the
- * block's pc are still those in `bytes`; if not, the block is left by an EDGE_STALE. */
+/* The check that blocks from changing pages begin with: the n <= MT_CHECKED_BYTES guest bytes at
+ * the block's pc are still those in `bytes`; if not, the block is left by an EDGE_STALE. */
 #define MT_CHECKED_BYTES 48
 void lower_check_bytes(Lower *l, const u8 *bytes, u32 n);
 
 /* Writes an indirect entry: pc as data (for the second look-up, entry.S), then code that checks
- * slot[1] against pc and goes to `body` (0: falls through). At most MT_IND_BYTES. Used for thunks as
- * well. Returns where the code begins. */
+ * slot[1] against pc and goes to `body` (0: falls through). At most MT_IND_BYTES. Used for thunks
+ * as well. Returns where the code begins. */
 #define MT_IND_BYTES 96
 CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body);
 
 /* Writes an entry for host calls: replaces the return point's address on the stack by the guest's
- * return address, which is in rax, and reloads rax from slot[3]. At most MT_CALL_ENTRY_BYTES. Returns where it
- * begins. */
+ * return address, which is in rax, and reloads rax from slot[3]. At most MT_CALL_ENTRY_BYTES.
+ * Returns where it begins. */
 #define MT_CALL_ENTRY_BYTES 18
 CacheOff lower_call_entry(Emit *e, u64 body);
 /* Offsets in it at which the word at the stack pointer, and rax, have been put right. */

@@ -114,17 +114,18 @@ void lower_exit_at(Lower *l, CacheOff at, EdgeKind kind, GuestAddr target)
     lower_emit_exit(&c, mt_cache.glue_emulate);
 }
 
-/* An instruction of 3 bytes and a displacement whose operand is a field of mt_cpu; `more` bytes follow. By rip,
- * which is one byte shorter than an absolute displacement; the segment's base is added all the same. */
+/* An instruction of 3 bytes and a displacement whose operand is a field of mt_cpu; `more` bytes
+ * follow. By rip, which is one byte shorter than an absolute displacement; the segment's base is
+ * added all the same. */
 static void emit_fs_by_rip(Emit *e, const char *op, u32 field, u32 more)
 {
     emit_bytes(e, op, 3);
     emit_u32(e, field - (u32)(e->x + 4 + more));
 }
 
-/* The stubs of n links: notb exit_steps + n-1; ...; notb exit_steps + 1; movl $block, exit_arg; jmp glue. Each
- * link enters at its own, the first one at the movl: the highest step that is not 0 tells which it was. Flags and
- * registers stay the guest's. */
+/* The stubs of n links: notb exit_steps + n-1; ...; notb exit_steps + 1; movl $block, exit_arg; jmp
+ * glue. Each link enters at its own, the first one at the movl: the highest step that is not 0
+ * tells which it was. Flags and registers stay the guest's. */
 static void write_stubs(u32 n, CacheOff at)
 {
     Emit e = {cache_write_ptr(at), cache_exec_addr(at)};

@@ -37,7 +37,8 @@ void lower_plain_call(Lower *l, const Insn *in)
     lower_link_jmp(l, 0, in->target);
 }
 
-/* The index of rcx in the first table, to rcx: movzx %cx, %ecx or pext mask, %rcx, %rcx. Its length. */
+/* The index of rcx in the first table, to rcx: movzx %cx, %ecx or pext mask, %rcx, %rcx. Its
+ * length. */
 u32 lower_ib_index(Emit *e, u32 mask_at)
 {
     if (mask_at == 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * lower_int.h -- what the files of lower share. Nobody else includes it.
- * Each of these emits at l->e and records the steps of what it emits in the pc map (L4), unless it says
- * otherwise. One that takes `steps` writes them there instead, for the caller to record together with its
- * own, and returns how many they are. */
+ * Each of these emits at l->e and records the steps of what it emits in the pc map (L4), unless it
+ * says otherwise. One that takes `steps` writes them there instead, for the caller to record
+ * together with its own, and returns how many they are. */
 #ifndef MT_LOWER_INT_H
 #define MT_LOWER_INT_H
 
@@ -29,7 +29,8 @@ static inline CacheOff here(const Lower *l)
 
 /* --- lower_exit.c --- */
 
-/* The next edge, of the exits' version (l->exit_key) or, for those that come back here, the block's. */
+/* The next edge, of the exits' version (l->exit_key) or, for those that come back here, the
+ * block's. */
 LowerEdge *lower_edge(Lower *l, EdgeKind kind, GuestAddr target);
 /* The code of an exit, MT_STUB_BYTES, that leaves through `glue` (mt_cache.glue_*). No steps. */
 void lower_emit_exit(Emit *e, u64 glue);
@@ -37,8 +38,8 @@ void lower_emit_exit(Emit *e, u64 glue);
 void lower_align_field(Lower *l, u32 skip);
 /* The rel32 field of an exit that can be linked; lower_stubs() fills it in. No steps. */
 void lower_link_field(Lower *l, LowerEdge *d);
-/* Jumps that can be linked. glen: bytes of the guest instruction that it ends; cc: the condition's number
- * in the encoding. */
+/* Jumps that can be linked. glen: bytes of the guest instruction that it ends; cc: the condition's
+ * number in the encoding. */
 void lower_link_jmp(Lower *l, u32 glen, GuestAddr target);
 void lower_link_jcc(Lower *l, u32 glen, u32 cc, GuestAddr target);
 void lower_link_jrcxz(Lower *l, const Insn *in);
@@ -57,8 +58,8 @@ void lower_quantum(Lower *l, GuestAddr pc, u32 key);
 
 /* --- lower_indirect.c: without the processor's return stack --- */
 
-/* The index in a table of the target in rcx, to rcx. mask_at: disp32 of pext's mask; 0: the low 16 bits.
- * No steps; returns the length in bytes. */
+/* The index in a table of the target in rcx, to rcx. mask_at: disp32 of pext's mask; 0: the low 16
+ * bits. No steps; returns the length in bytes. */
 u32 lower_ib_index(Emit *e, u32 mask_at);
 /* The jump to the target in rcx, whose guest value is in slot[0]: at most 3 steps. */
 u32 lower_ib_jump(Lower *l, PcStep *steps);

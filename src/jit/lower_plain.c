@@ -17,8 +17,8 @@ static u32 vex_payload(const u8 *b)
     return i + 1;
 }
 
-/* Of an unknown instruction: the registers that its fields may name. It is of a newer extension than
- * those that use registers implicitly. */
+/* Of an unknown instruction: the registers that its fields may name. It is of a newer extension
+ * than those that use registers implicitly. */
 static u32 opaque_regs(const Insn *in)
 {
     u32 used = 1u << (in->bytes[in->modrm_off] >> 3 & 7);
@@ -133,7 +133,8 @@ static bool is_lea(const Insn *in)
            (in->opcode_off == 0 || in->bytes[in->opcode_off - 1] != 0x0f);
 }
 
-/* Of several segment prefixes the last one counts, but one that is ignored does not undo another. */
+/* Of several segment prefixes the last one counts, but one that is ignored does not undo
+ * another. */
 static bool other_segment(const Insn *in)
 {
     for (u32 i = 0; i < in->opcode_off; i++) {
@@ -198,7 +199,8 @@ static u32 replace_base(u8 *b, const Insn *in, u32 r)
     return old;
 }
 
-/* mov %r, slot[3]; mov fs_base, %r; lea 0(%base,%r), %r; insn with %r for its base; mov slot[3], %r */
+/* mov %r, slot[3]; mov fs_base, %r; lea 0(%base,%r), %r; insn with %r for its base; mov slot[3],
+ * %r */
 static void lower_fs(Lower *l, const Insn *in)
 {
     u32 r = scratch_reg(in), base, n = 2;

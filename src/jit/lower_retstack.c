@@ -199,8 +199,8 @@ static u32 emit_fix(Lower *l, GuestAddr ret, PcStep *s)
     return 4;
 }
 
-/* Where the host call of lower_stack_call_ind() leads: puts the return address right and goes on to the
- * target. */
+/* Where the host call of lower_stack_call_ind() leads: puts the return address right and goes on to
+ * the target. */
 static void emit_call_fix(Lower *l, const LowerFix *f)
 {
     i32 rel = (i32)(here(l) - (f->rel + 4));

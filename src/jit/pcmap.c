@@ -10,8 +10,8 @@
 #define SPILLS_FLAGS 0xfc
 #define AGAIN 0xfb
 
-/* Steps of what there is most of (lower.c), below 2 GiB and where pext and loop are fast. Nothing depends on
- * their being here but the maps' size. */
+/* Steps of what there is most of (lower.c), below 2 GiB and where pext and loop are fast. Nothing
+ * depends on their being here but the maps' size. */
 #define COMMON 0xe0
 #define SP(kind, reg) ((kind) | (reg) << 4)
 

@@ -34,7 +34,8 @@ typedef enum PcKind {
     PC_TGT_RESTORE, /* as PC_TGT_SWAPPED; the word below rsp is to be the target */
     PC_TGT_RDX,     /* as PC_TGT_SWAPPED; rdx is in slot[2] */
     PC_RET,         /* as PC_TGT_RESTORE, but rsp is still to go up by 8 */
-    /* A call to rcx has been done, but for the word at rsp, which is to be the record's pc; rcx is in slot[0]: */
+    /* A call to rcx has been done, but for the word at rsp, which is to be the record's pc; rcx is
+     * in slot[0]: */
     PC_CALL_FIX,
     PC_CALL_FIX_SLOT, /* the same, the target is in slot[1] */
     /* Not in steps: */
@@ -54,16 +55,19 @@ typedef struct PcMap {
     u8 bytes[MT_PCMAP_MAX];
 } PcMap;
 
-/* Records: one host instruction of hlen bytes (any number: padding) for a guest's of glen bytes. Here and below
- * glen 0: it belongs to no guest instruction, or to one that goes on behind it. */
+/* Records: one host instruction of hlen bytes (any number: padding) for a guest's of glen bytes.
+ * Here and below glen 0: it belongs to no guest instruction, or to one that goes on behind it. */
 void pcmap_plain(PcMap *m, u32 glen, u32 hlen);
 /* n <= 16 host instructions; target: for PC_BRANCH steps. */
 void pcmap_steps(PcMap *m, u32 glen, const PcStep *steps, u32 n, GuestAddr target);
-/* A jump that was followed: the guest is at `from` (its end, by the records) and goes on at `to`. */
+/* A jump that was followed: the guest is at `from` (its end, by the records) and goes on at
+ * `to`. */
 void pcmap_goto(PcMap *m, GuestAddr from, GuestAddr to);
-/* What follows belongs to the instruction at `to`, which has had its record: the last one that is counted. */
+/* What follows belongs to the instruction at `to`, which has had its record: the last one that is
+ * counted. */
 void pcmap_again(PcMap *m, GuestAddr to);
-/* hlen bytes of a tool's code, all along which these registers, and the flags, are in mt_cpu.spill. */
+/* hlen bytes of a tool's code, all along which these registers, and the flags, are in
+ * mt_cpu.spill. */
 void pcmap_spills(PcMap *m, u32 hlen, u32 mask, bool flags);
 /* Room for an instruction's records, and `more` bytes? */
 static inline bool pcmap_room(const PcMap *m, u32 more)
@@ -79,12 +83,12 @@ typedef struct PcState {
     u32 insn_index; /* how many instructions that have code of their own are before this one */
 } PcState;
 
-/* The state at `off` bytes from the code that the map describes, for a block that begins at guest pc.
- * False: off is behind the end. Signal-safe. */
+/* The state at `off` bytes from the code that the map describes, for a block that begins at guest
+ * pc. False: off is behind the end. Signal-safe. */
 bool pcmap_find(const u8 *map, u32 len, GuestAddr pc, u32 off, PcState *out);
 
-/* The other way round: where the code of the instruction at `want` begins; there all is exact. False: the
- * block has none for it (a jump that was followed has no code). */
+/* The other way round: where the code of the instruction at `want` begins; there all is exact.
+ * False: the block has none for it (a jump that was followed has no code). */
 bool pcmap_find_insn(const u8 *map, u32 len, GuestAddr pc, GuestAddr want, u32 *off);
 
 #endif

@@ -55,8 +55,8 @@ static bool page_readable(Plan *p, GuestAddr addr, bool *full)
     return (p->flags & TR_STEP) ? aspace_is_exec(addr) : plan_watch(p, addr, full);
 }
 
-/* The guest's bytes at pc: 15, or those up to the end of the page; *n: how many can be read. Its page is
- * watched by now. Copied in pieces: a few instructions' bytes cost as much as one's. */
+/* The guest's bytes at pc: 15, or those up to the end of the page; *n: how many can be read. Its
+ * page is watched by now. Copied in pieces: a few instructions' bytes cost as much as one's. */
 static const u8 *plan_read(Plan *p, GuestAddr pc, u32 *n)
 {
     u32 in_page = MT_PAGE_SIZE - (u32)(pc & (MT_PAGE_SIZE - 1));
@@ -177,13 +177,15 @@ static bool must_stop(const Plan *p, const Insn *in, GuestAddr next)
     return in->cls != INSN_PLAIN && (p->branches > mt_opts.max_branches || is_translated(p, next));
 }
 
-/* popf: if it sets TF, the trap flag, the thread leaves translated code behind it (sig_handler.c). */
+/* popf: if it sets TF, the trap flag, the thread leaves translated code behind it
+ * (sig_handler.c). */
 static bool is_popf(const Insn *in)
 {
     return in->cls == INSN_PLAIN && in->modrm_off == 0xff && in->bytes[in->opcode_off] == 0x9d;
 }
 
-/* int3, int n, int1: what the signal's frame names is the instruction behind, so that must have code. */
+/* int3, int n, int1: what the signal's frame names is the instruction behind, so that must have
+ * code. */
 static bool is_trap(const Insn *in)
 {
     u8 op = in->bytes[in->opcode_off];
@@ -203,9 +205,9 @@ bool plan_is_call(const Insn *in)
     return in->cls == INSN_CALL || in->cls == INSN_CALL_IND;
 }
 
-/* A call that another block has as well. Returns are predicted to go to the return point behind the host
- * call that was executed, but only one of several is what the returns' table says; so such a call gets a
- * block that begins with it, for all. */
+/* A call that another block has as well. Returns are predicted to go to the return point behind the
+ * host call that was executed, but only one of several is what the returns' table says; so such a
+ * call gets a block that begins with it, for all. */
 static bool is_shared_call(const Plan *p, const Insn *in)
 {
     if (!mt_cache.return_stack || !plan_is_call(in) || (p->flags & TR_STEP) ||

@@ -33,8 +33,9 @@ typedef struct Plan {
     Insn insns[MT_MAX_INSNS];
 } Plan;
 
-/* Adds instructions from pc on, version `key`, until the superblock ends; flags: TR_* of translate(). No
- * instructions and not `replaced`: there is nothing to execute at fault_addr. INSIDE. */
+/* Adds instructions from pc on, version `key`, until the superblock ends; flags: TR_* of
+ * translate(). No instructions and not `replaced`: there is nothing to execute at fault_addr.
+ * INSIDE. */
 void plan_make(Plan *p, GuestAddr pc, u32 key, u32 flags);
 
 /* Ends the plan before its instruction n. */

@@ -99,7 +99,8 @@ static void apply_branch_done(void)
     mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
 }
 
-/* The word at rsp is to be the return address. What goes over the return stack goes to version 0. */
+/* The word at rsp is to be the return address. What goes over the return stack goes to version
+ * 0. */
 static void apply_pushed(GuestAddr ret)
 {
     mt_cpu.key = 0;
@@ -161,8 +162,8 @@ static void apply_call_entry(const Block *b, u32 at)
     }
 }
 
-/* In an indirect entry: slot[1] and slot[0] hold target and rcx all along; rdx is in slot[2] from its
- * spill on, which is a no-op before its reload has been done and after. */
+/* In an indirect entry: slot[1] and slot[0] hold target and rcx all along; rdx is in slot[2] from
+ * its spill on, which is a no-op before its reload has been done and after. */
 static void apply_ind_entry(const Block *b, u32 off)
 {
     mt_cpu.rip = mt_cpu.slot[1];
@@ -184,8 +185,8 @@ static void copy_registers(const greg_t *g)
     mt_cpu.rflags = (u64)g[REG_EFL];
 }
 
-/* In the second look-up of an indirect branch: as in an indirect entry; rax and rdx are in slot[4] and
- * slot[5] from their spills on. */
+/* In the second look-up of an indirect branch: as in an indirect entry; rax and rdx are in slot[4]
+ * and slot[5] from their spills on. */
 static void apply_ib_probe(u64 pc)
 {
     mt_cpu.rip = mt_cpu.slot[1];
@@ -221,8 +222,8 @@ void recover_leave_cache(ucontext_t *uc)
     ChunkKind kind;
     Block *b = block_of(cache_find_block(pc, &kind));
     CacheOff off = cache_off(pc);
-    /* Atomic: another thread may just be giving the block an entry. The one that this thread is in, if it is
-     * in one, was there before the jump to it was. */
+    /* Atomic: another thread may just be giving the block an entry. The one that this thread is in,
+     * if it is in one, was there before the jump to it was. */
     CacheOff call = mt_load_relaxed(&b->call), ind = mt_load_relaxed(&b->ind);
     PcState s;
 

@@ -254,8 +254,8 @@ static const char *version_name(const Versions *v, int i)
     return NULL;
 }
 
-/* wish: "name", or "name@VERSION". name: the symbol's, perhaps with @ or @@ and its version (.symtab);
- * else the version is number i of v (NULL: not known). */
+/* wish: "name", or "name@VERSION". name: the symbol's, perhaps with @ or @@ and its version
+ * (.symtab); else the version is number i of v (NULL: not known). */
 static bool is_wished(const char *wish, const char *name, const Versions *v, int i)
 {
     size_t n = strcspn(name, "@");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * replace.h -- guest functions that a tool has replaced: found by symbol when an image is mapped. */
+ * replace.h -- guest functions that a tool has replaced: found by symbol when an image is
+ * mapped. */
 #ifndef MT_REPLACE_H
 #define MT_REPLACE_H
 
@@ -27,7 +28,8 @@ typedef struct Replaced {
 /* What the function at pc is replaced by. out: may be NULL; otherwise the thread remembers. */
 bool replace_find(GuestAddr pc, Replaced *out);
 
-/* For the fast domain: what replace_find() has found for this thread, if nothing has changed since. */
+/* For the fast domain: what replace_find() has found for this thread, if nothing has changed
+ * since. */
 typedef struct ReplaceRecent {
     GuestAddr pc;
     u32 changes;
@@ -36,8 +38,8 @@ typedef struct ReplaceRecent {
 
 #define MT_REPLACE_RECENT 32
 extern __thread ReplaceRecent mt_replace_recent[MT_REPLACE_RECENT];
-/* Atomic; changed with the table, by its lock's holder. Who reads an old value uses what was right when the
- * guest made its call. */
+/* Atomic; changed with the table, by its lock's holder. Who reads an old value uses what was right
+ * when the guest made its call. */
 extern u32 mt_replace_changes;
 
 static inline ReplaceRecent *replace_recent_slot(GuestAddr pc)

@@ -71,9 +71,9 @@ typedef struct PageEntry {
     SpanList list; /* the same, but that smc_publish() adds to it under the group's lock only */
 } PageEntry;
 
-/* Written under page_lock. A page is counted before it is protected and until it is writable again, and the
- * epoch goes up before the count goes down: a thread whose system call met a protected page sees one or the
- * other. */
+/* Written under page_lock. A page is counted before it is protected and until it is writable again,
+ * and the epoch goes up before the count goes down: a thread whose system call met a protected page
+ * sees one or the other. */
 u32 mt_smc_protected, mt_smc_epoch;
 u64 mt_smc_lo, mt_smc_hi;
 
@@ -81,8 +81,8 @@ static MtMutex page_lock = MT_MUTEX_INIT(RANK_JIT_PAGES);
 static struct {
     _Alignas(64) MtMutex m;
 } groups[MT_PAGE_GROUPS];
-/* Entries never move. Written under page_lock; a chunk is published with its first entry, an entry by its
- * bucket's release store. */
+/* Entries never move. Written under page_lock; a chunk is published with its first entry, an entry
+ * by its bucket's release store. */
 static PageEntry *chunks[MT_ENTRY_CHUNKS];
 static u32 entry_count;
 static u32 buckets[MT_PAGE_BUCKETS]; /* atomic */
@@ -90,8 +90,8 @@ static u32 next_version; /* last one given out; written under page_lock, else at
 static BlockRef retire_list;
 static u32 retire_count; /* likewise */
 
-/* What this thread was told since `recent_at` was the last version, so that it need not ask for each
- * block. An old one does no harm (S3): smc_publish() finds out. */
+/* What this thread was told since `recent_at` was the last version, so that it need not ask for
+ * each block. An old one does no harm (S3): smc_publish() finds out. */
 #define MT_RECENT 8
 static __thread PageWatch recent[MT_RECENT];
 static __thread u32 recent_at;
@@ -415,8 +415,8 @@ void smc_retire_private(Block *b)
     mt_mutex_unlock(&page_lock);
 }
 
-/* Takes the groups of the watched pages. Rising, so two that publish don't wait for each other in a circle;
- * the lock order knows one rank for all. */
+/* Takes the groups of the watched pages. Rising, so two that publish don't wait for each other in a
+ * circle; the lock order knows one rank for all. */
 static void take_groups(const PageWatch *w, u32 n, u64 *taken)
 {
     *taken = 0;
@@ -464,8 +464,8 @@ static void register_locked(Block *b, const PageWatch *w, u32 n)
 
 Block *smc_publish(Block *b, const PageWatch *w, u32 n)
 {
-    /* Without the locks first: who is late need not wait for them, and who is not has touched what he
-     * will need under them. */
+    /* Without the locks first: who is late need not wait for them, and who is not has touched what
+     * he will need under them. */
     Block *first = blockmap_prepare(b);
     u64 taken;
 

@@ -14,7 +14,8 @@ typedef struct PageWatch {
     u32 version;  /* changes when the page's code may have changed */
     bool checked; /* blocks must compare their bytes at entry */
     bool self;    /* the page writes to itself: end blocks behind each store */
-    /* Filled in by who watches it: offsets of the first and the last instruction that begins there. */
+    /* Filled in by who watches it: offsets of the first and the last instruction that begins
+     * there. */
     u16 lo, hi;
 } PageWatch;
 
@@ -25,10 +26,10 @@ void smc_init(void);
  * version. Caller INSIDE or OUTSIDE. False: the page can't be executed. */
 bool smc_watch(GuestAddr addr, PageWatch *w);
 
-/* Publishes b and registers it with its pages, in one step with respect to changes of these: a thread
- * that has changed a page never finds a block made of what was there before. Returns b, or the block
- * that another thread published first, or NULL: a page has changed since smc_watch(); b is not in the
- * map then. */
+/* Publishes b and registers it with its pages, in one step with respect to changes of these: a
+ * thread that has changed a page never finds a block made of what was there before. Returns b, or
+ * the block that another thread published first, or NULL: a page has changed since smc_watch(); b
+ * is not in the map then. */
 Block *smc_publish(Block *b, const PageWatch *w, u32 n);
 
 /* Where translated code can be entered. */
@@ -37,22 +38,22 @@ typedef struct Place {
     CacheOff at;
 } Place;
 
-/* Where the guest's code at pc is translated, version `key`: a block that begins there, or else the middle of
- * one, if blocks may be entered there (enters_inside()) and it is not to be a block of its `own`: indirect
- * branches and host calls need an entry, loops are faster. INSIDE. */
+/* Where the guest's code at pc is translated, version `key`: a block that begins there, or else the
+ * middle of one, if blocks may be entered there (enters_inside()) and it is not to be a block of
+ * its `own`: indirect branches and host calls need an entry, loops are faster. INSIDE. */
 bool smc_find_code(GuestAddr pc, u32 key, bool own, Place *place);
 
 /* aspace's change hook: [start, end) has changed. */
 void smc_changed(GuestAddr start, GuestAddr end, int new_prot);
 
 /* A host write fault at addr. True: it was our write protection; the guest can go on. `pc`: of the
- * writing instruction, 0 unknown; *step_over is set if that one instruction must be run in a private
- * translation. Caller OUTSIDE. */
+ * writing instruction, 0 unknown; *step_over is set if that one instruction must be run in a
+ * private translation. Caller OUTSIDE. */
 bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over);
 
-/* How often what failed with EFAULT because of a protected page is done again: others may run code there,
- * and have it protected, all the time. A page is not protected that often, but one that lies in the way of
- * something whose ranges are not known. */
+/* How often what failed with EFAULT because of a protected page is done again: others may run code
+ * there, and have it protected, all the time. A page is not protected that often, but one that lies
+ * in the way of something whose ranges are not known. */
 #define MT_EFAULT_REPEATS 10u
 
 /* A system call failed with EFAULT: makes all write-protected pages writable (dropping their
@@ -60,8 +61,8 @@ bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over);
  * called it last: the call is to be repeated. */
 bool smc_unprotect_all(void);
 
-/* What a system call must know of protected pages: whether there are any, and whether some were freed while
- * it ran. Any thread, fast domain too. */
+/* What a system call must know of protected pages: whether there are any, and whether some were
+ * freed while it ran. Any thread, fast domain too. */
 extern u32 mt_smc_protected, mt_smc_epoch; /* atomic: pages protected; protections removed so far */
 static inline u32 smc_write_epoch(void)
 {
@@ -87,8 +88,8 @@ static inline bool smc_may_hit(GuestAddr addr, u64 len)
     return addr < mt_load_relaxed(&mt_smc_hi) && (addr >= lo || lo - addr < len);
 }
 
-/* The kernel is going to write to [start, start + len): makes protected pages there writable (dropping
- * their translations). True: there were any. Caller OUTSIDE. */
+/* The kernel is going to write to [start, start + len): makes protected pages there writable
+ * (dropping their translations). True: there were any. Caller OUTSIDE. */
 bool smc_allow_write(GuestAddr start, u64 len);
 
 /* Retires one block (its bytes are stale). */

@@ -209,8 +209,8 @@ static FlagsWay choose_way(const MtvgSb *sb, const SbCall *c, u8 live)
 
 /* --- registers -------------------------------------------------------------------------------- */
 
-/* Temporaries: rax, if flags are saved there and the code doesn't read it, then dead registers, then
- * others. */
+/* Temporaries: rax, if flags are saved there and the code doesn't read it, then dead registers,
+ * then others. */
 static void take_registers(Gen *g, u16 live)
 {
     u16 avoid = (u16)(g->c->reads | 1u << MT_RSP), taken = 0;

@@ -74,7 +74,8 @@ static void lower_checks(Lower *l, const Plan *p)
 
     for (u32 i = 0; i < p->n; i++) {
         const Insn *in = &p->insns[i];
-        /* Of an invalid one all that has been looked at makes it so, up to the 15 bytes of one too long. */
+        /* Of an invalid one all that has been looked at makes it so, up to the 15 bytes of one too
+         * long. */
         bool whole = in->cls == INSN_INVALID || in->cls == INSN_EMULATE;
         u32 len = whole && i + 1 == p->n ? p->seen : in->len;
 
@@ -305,8 +306,8 @@ static void count_translation(const Plan *p, const Block *b)
     STAT_ADD(HOST_BYTES, b->host_size + lower_stub_bytes(b->nlinks));
 }
 
-/* Links exits to translations that are there already. Calls to those that have no entry for them yet
- * wait until they are executed. */
+/* Links exits to translations that are there already. Calls to those that have no entry for them
+ * yet wait until they are executed. */
 static void link_exits(Block *b)
 {
     for (u32 i = 0; i < b->nedges; i++) {
@@ -465,8 +466,9 @@ void translate_flush(Thread *t)
     world_resume(t);
 }
 
-/* Programs that are over soon don't get back what the change costs. A guest with a seed for its hand-overs
- * must not see the time, so the sequential mode is left out (cache_may_use_return_stack()). */
+/* Programs that are over soon don't get back what the change costs. A guest with a seed for its
+ * hand-overs must not see the time, so the sequential mode is left out
+ * (cache_may_use_return_stack()). */
 static bool has_run_long(void)
 {
     return now_ms() - started_ms >= MT_LONG_RUN_MS;

@@ -28,20 +28,22 @@ int translate_init(void);
 /* INSIDE, slow domain. Finds or makes the translation of pc, version `key` (0 but for tools). */
 TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAddr *fault);
 
-/* INSIDE, slow domain. A private translation of what the tool has put behind the instruction of these bytes at
- * pc, not of the instruction: it is left by an EDGE_AFTER. False: the cache is full. */
+/* INSIDE, slow domain. A private translation of what the tool has put behind the instruction of
+ * these bytes at pc, not of the instruction: it is left by an EDGE_AFTER. False: the cache is
+ * full. */
 bool translate_behind(GuestAddr pc, const u8 *bytes, u32 n, u32 key, Block **out);
 
-/* Is e a branch back whose target is to have a translation of its own, even if another holds it? Loops are
- * faster so; programs with much code are not, which is why this ends with their growth. */
+/* Is e a branch back whose target is to have a translation of its own, even if another holds it?
+ * Loops are faster so; programs with much code are not, which is why this ends with their
+ * growth. */
 bool translate_wants_loop(const Edge *e);
 
 /* Throws all translations away, the world being stopped by this call. INSIDE; the caller's blocks
  * and edges are gone afterwards. */
 void translate_flush(Thread *t);
 
-/* The program has turned out to be large (blockmap_is_large()): if it has run for a while, flushes, and uses
- * the processor's return stack from now on. As translate_flush(). */
+/* The program has turned out to be large (blockmap_is_large()): if it has run for a while, flushes,
+ * and uses the processor's return stack from now on. As translate_flush(). */
 void translate_use_return_stack(Thread *t);
 
 #endif

@@ -14,15 +14,16 @@ typedef enum X87Store {
     X87_STORES_WIDE = 8,   /* besides: REX.W */
 } X87Store;
 
-/* A set of X87_STORES_*. Sees to mt_x87_seen as well: to be asked of each plain instruction that is translated. */
+/* A set of X87_STORES_*. Sees to mt_x87_seen as well: to be asked of each plain instruction that is
+ * translated. */
 u32 x87ip_store_of(const Insn *in);
 
-/* Where code in front of such an instruction goes (toolcall.S), with X87Store in call_site; it goes on at
- * call_return when the note is the guest's. */
+/* Where code in front of such an instruction goes (toolcall.S), with X87Store in call_site; it goes
+ * on at call_return when the note is the guest's. */
 void x87ip_entry(void);
 
-/* The state saved by cpu_xstate_save() names the guest's instruction instead of its copy. Slow domain; takes
- * the pages' lock. */
+/* The state saved by cpu_xstate_save() names the guest's instruction instead of its copy. Slow
+ * domain; takes the pages' lock. */
 void x87ip_to_guest(void);
 
 /* Fast domain: is an x87 exception pending (the note must not be lost then)? */

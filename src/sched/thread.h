@@ -73,8 +73,8 @@ typedef struct Thread {
     GuestAddr behind_pc;
     bool exiting; /* the run loop ends */
     int exit_code;
-    bool in_syscall; /* rip is behind a system call that has just been done */
-    u32 doing; /* number + 1 of the guest's call that a handler is doing; 0: none */
+    bool in_syscall;           /* rip is behind a system call that has just been done */
+    u32 doing;                 /* number + 1 of the guest's call that a handler is doing; 0: none */
     bool slow_call;            /* the next system call is not for the fast path (mt_all_slow) */
     bool is_vfork_child;       /* runs in the parent's memory until exec or exit */
     void *fault_env;           /* a replaced function runs: where its faults lead (runloop.c) */

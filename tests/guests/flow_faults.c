@@ -27,8 +27,7 @@ static void report(const char *what, uintptr_t base, int signo)
 {
     uintptr_t ip = (uintptr_t)context.uc_mcontext.gregs[REG_RIP];
     if (!strcmp(what, "non-canonical")) {
-        ip =
-            base; /* under mtvg the target, natively the branch: docs/DIFFERENCES.md */
+        ip = base; /* under mtvg the target, natively the branch: docs/DIFFERENCES.md */
     }
     uintptr_t at = (uintptr_t)info.si_addr;
     printf("%-16s signal %d code %d rip %#lx addr %#lx err %#lx trap %ld r12 %llx\n", what, signo,

@@ -162,7 +162,8 @@ static Object *new_object(u64 version)
     return o;
 }
 
-/* OUTSIDE: looks at the object in an RCU section; or replaces it, waits, and poisons the old one. */
+/* OUTSIDE: looks at the object in an RCU section; or replaces it, waits, and poisons the old
+ * one. */
 static void do_rcu(Sim *s)
 {
     Object *old, *fresh;

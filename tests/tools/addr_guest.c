@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * addr_guest.c -- errors of addressing that are known: says on stdout what a checker must find, in this
- * order, and nothing else. Most are made by code of known width. */
+ * addr_guest.c -- errors of addressing that are known: says on stdout what a checker must find, in
+ * this order, and nothing else. Most are made by code of known width. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>

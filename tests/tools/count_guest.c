@@ -30,7 +30,8 @@ struct action {
     u64 mask;
 };
 
-/* Leaves 16 bytes at the interrupted rip's end: rip += rdx of the frame (0 if nothing is wanted). */
+/* Leaves 16 bytes at the interrupted rip's end: rip += rdx of the frame (0 if nothing is
+ * wanted). */
 __asm__(".text\n"
         "skip_handler:\n"
         "    mov 0xa0(%rdx), %rax\n" /* uc_mcontext.rip is at 0xa8, rsp 0xa0 */

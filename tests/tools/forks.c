@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * forks.c -- children that run code which their parent doesn't, one behind the other, for tests/child_code.py.
- * Arguments: same|own|memory|threads CHILDREN. same: all the same; own: each another piece; memory: code
- * that the child has written, where the parent has none, or other code; threads: as same, from four threads. */
+ * forks.c -- children that run code which their parent doesn't, one behind the other, for
+ * tests/child_code.py. Arguments: same|own|memory|threads CHILDREN. same: all the same; own: each
+ * another piece; memory: code that the child has written, where the parent has none, or other code;
+ * threads: as same, from four threads. */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>

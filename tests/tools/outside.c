@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * outside.c -- a tool that is built outside of the tree, with what `cmake --install` puts there and nothing
- * else (tests/tool_outside.py). Checks what it is told of liveness and operands, reads the guest's memory,
- * and says what has come to pass: each kind of event that a run of bash with children has. */
+ * outside.c -- a tool that is built outside of the tree, with what `cmake --install` puts there and
+ * nothing else (tests/tool_outside.py). Checks what it is told of liveness and operands, reads the
+ * guest's memory, and says what has come to pass: each kind of event that a run of bash with
+ * children has. */
 #include <mtvg/tool.h>
 
 #include <stdio.h>

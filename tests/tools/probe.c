@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * probe.c -- a tool for the tests only: says what it is told of, one line an event, and changes nothing.
- * Linked into mtvg_probe, not into mtvg. tests/tool_probe.py compares what it says with what
- * probe_guest.c says that it does. */
+ * probe.c -- a tool for the tests only: says what it is told of, one line an event, and changes
+ * nothing. Linked into mtvg_probe, not into mtvg. tests/tool_probe.py compares what it says with
+ * what probe_guest.c says that it does. */
 #include "mtvg/tool.h"
 
 #include <inttypes.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * probe_addr.c -- a tool for the tests only: a small checker of addressability, to show that the tool
- * interface is fit for one, and what it costs. Linked into mtvg_addr (tests/tool_probe.py).
- * Shadow: one byte for 8 bytes of memory, at (address >> 3) + GS base: 0: all may be accessed, 1..7: the
- * first so many, BAD: none. Everything may be but what surrounds heap blocks, freed blocks, and the
- * stack more than a red zone below rsp.
- * Each access is checked inline; the heap and glibc's string functions are replaced. */
+ * probe_addr.c -- a tool for the tests only: a small checker of addressability, to show that the
+ * tool interface is fit for one, and what it costs. Linked into mtvg_addr (tests/tool_probe.py).
+ * Shadow: one byte for 8 bytes of memory, at (address >> 3) + GS base: 0: all may be
+ * accessed, 1..7: the first so many, BAD: none. Everything may be but what surrounds heap blocks,
+ * freed blocks, and the stack more than a red zone below rsp. Each access is checked inline; the
+ * heap and glibc's string functions are replaced. */
 #include "base/base.h"
 #include "mtvg/tool.h"
 
@@ -108,8 +108,8 @@ static bool is_block(u64 block)
            h.magic == (MAGIC ^ block);
 }
 
-/* Freed blocks wait in a ring; who puts one in takes the one that was there out. Lock-free, so that fork
- * finds it whole. */
+/* Freed blocks wait in a ring; who puts one in takes the one that was there out. Lock-free, so that
+ * fork finds it whole. */
 static u64 waiting[4096];
 static u64 waiting_next;
 
@@ -164,8 +164,8 @@ static void report(bool write, u64 addr, u64 size)
                                       write ? "write" : "read", (int)size, where));
 }
 
-/* A vector that lies in one piece of memory of its size, and partly is addressable, may be loaded by
- * those who know what they do. */
+/* A vector that lies in one piece of memory of its size, and partly is addressable, may be loaded
+ * by those who know what they do. */
 MTVG_LIGHT static inline bool is_partial_load(const MtvgAccess *a)
 {
     return !a->write && a->size >= 8 && (a->addr & (a->size - 1)) == 0 &&
@@ -220,7 +220,8 @@ static void check_string(const MtvgCall *c)
     check_range(a[0].addr, n * a[0].size, a[0].write);
 }
 
-/* t = address >> 3; cmp $0, %gs:(t); jne. So many bytes of shadow as the operand may touch, or more. */
+/* t = address >> 3; cmp $0, %gs:(t); jne. So many bytes of shadow as the operand may touch, or
+ * more. */
 static void check_inline(MtvgSb *sb, u32 i, u32 k, u32 size)
 {
     MtvgCode *c = mtvg_code(sb, i, MTVG_BEFORE, check_operand, k);
@@ -288,7 +289,8 @@ static void on_known_move(const MtvgCall *c)
     stack_moved(c->gpr[RSP] - c->arg, c->gpr[RSP]);
 }
 
-/* The same inline: delta bytes from where rsp is at the code, minus `ahead`, by which it will have moved. */
+/* The same inline: delta bytes from where rsp is at the code, minus `ahead`, by which it will have
+ * moved. */
 static void move_inline(MtvgSb *sb, u32 i, MtvgWhen when, i64 delta, i64 ahead)
 {
     MtvgCode *c = mtvg_code(sb, i, when, NULL, 0);
@@ -324,7 +326,8 @@ static void follow_stack(MtvgSb *sb, u32 i)
     }
 }
 
-/* Most slow calls find that there is nothing wrong: the inline check looks at more than is accessed. */
+/* Most slow calls find that there is nothing wrong: the inline check looks at more than is
+ * accessed. */
 MTVG_LIGHT static bool light(const MtvgCall *c, MtvgFunction fn)
 {
     const MtvgMem *m = &c->mems[c->arg];
@@ -575,7 +578,8 @@ FN(do_strstr)
                       : (u64)(i64)strcasecmp(STR(A), STR(B));
 }
 
-/* --- short ones, without vector registers ------------------------------------------------------ */
+/* --- short ones, without vector registers
+ * ------------------------------------------------------ */
 
 #define LIGHT_MAX 256
 #define LIGHT(name) MTVG_LIGHT static bool name(const u64 *gpr, u64 arg, u64 *result)
@@ -585,7 +589,8 @@ MTVG_LIGHT static inline bool all_good(u64 addr, u64 len)
     return len == 0 || (is_user(addr, len) && first_bad(addr, len) == addr + len);
 }
 
-/* Length of a string that ends, and may be read, within LIGHT_MAX bytes; ~0: see the other function. */
+/* Length of a string that ends, and may be read, within LIGHT_MAX bytes; ~0: see the other
+ * function. */
 MTVG_LIGHT static inline u64 short_string(u64 s)
 {
     for (u64 n = 0; n < LIGHT_MAX; n++) {

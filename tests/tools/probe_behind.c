@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * probe_behind.c -- a tool for the tests only: what it puts behind instructions that the runtime does (system
- * calls, far branches, ...) runs once each time that one has been executed, as its count says.
- * Linked into mtvg_behind. */
+ * probe_behind.c -- a tool for the tests only: what it puts behind instructions that the runtime
+ * does (system calls, far branches, ...) runs once each time that one has been executed, as its
+ * count says. Linked into mtvg_behind. */
 #include "mtvg/tool.h"
 
 #include <stdio.h>

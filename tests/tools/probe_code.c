@@ -17,7 +17,8 @@
 typedef struct Own {
     u64 result;  /* of the code, read at the call behind it */
     u64 scratch; /* stored to and loaded from */
-    u64 behind; /* how often code behind an instruction was done, and how often the slow call for it */
+    u64 behind;  /* how often code behind an instruction was done, and how often the slow call for
+                 * it */
     u64 slow_behind;
     u64 rsp; /* what the next instruction must find */
     bool rsp_known;
@@ -54,7 +55,8 @@ static i32 odd_number(u64 *seed)
 
 /* --- random code ------------------------------------------------------------------------------ */
 
-/* One step of the code, made from the seed; the same both when it is asked for and when it is checked. */
+/* One step of the code, made from the seed; the same both when it is asked for and when it is
+ * checked. */
 typedef struct Step {
     u32 what, a, b, size, shift;
     i32 n;

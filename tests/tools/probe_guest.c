@@ -201,8 +201,8 @@ __attribute__((noipa)) static long local_one(long a, long b)
 void *old_memcpy(void *to, const void *from, size_t n);
 __asm__(".symver old_memcpy, memcpy@GLIBC_2.2.5");
 
-/* memcpy and memmove are IFUNCs that share an implementation: one is replaced, of the other an old version
- * only. */
+/* memcpy and memmove are IFUNCs that share an implementation: one is replaced, of the other an old
+ * version only. */
 static void ifuncs(void)
 {
     static char to[5000], from[5000];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * probe_keys.c -- a tool for the tests only: each superblock has three versions, and each exit leads to
- * the next one; checks at every entry that it is the right one. Has %gs for itself too.
+ * probe_keys.c -- a tool for the tests only: each superblock has three versions, and each exit
+ * leads to the next one; checks at every entry that it is the right one. Has %gs for itself too.
  * Linked into mtvg_keys (tests/tool_probe.py). */
 #include "mtvg/tool.h"
 
@@ -47,8 +47,8 @@ static void instrument(MtvgSb *sb)
     }
 }
 
-/* What the exit says; or, behind an interruption, the version that was interrupted, or 0 (an indirect
- * branch was being done). */
+/* What the exit says; or, behind an interruption, the version that was interrupted, or 0 (an
+ * indirect branch was being done). */
 static u32 block_key(struct Thread *t, u64 pc, u32 key)
 {
     __atomic_fetch_add(&asked, 1, __ATOMIC_RELAXED);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * seq_race.c -- a program whose output is the order in which its threads ran: by plain races, mutexes and
- * condition variables, pipes, signals, threads that come and go. For tests/sched_seed.py; it reads no clock
- * and no random numbers. */
+ * seq_race.c -- a program whose output is the order in which its threads ran: by plain races,
+ * mutexes and condition variables, pipes, signals, threads that come and go. For
+ * tests/sched_seed.py; it reads no clock and no random numbers. */
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>

@@ -100,8 +100,8 @@ static void count_step(const Step *s, const struct user_regs_struct *before,
     count_done(s, after->rip);
 }
 
-/* Steps once; the registers behind it in *after. False: the program has ended. A signal is passed on
- * and the step repeated; if it arrives at a step that has been done, the step counts. */
+/* Steps once; the registers behind it in *after. False: the program has ended. A signal is passed
+ * on and the step repeated; if it arrives at a step that has been done, the step counts. */
 static bool step(pid_t pid, const Step *s, const struct user_regs_struct *before,
                  struct user_regs_struct *after, int *pending, int *status)
 {

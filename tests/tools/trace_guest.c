@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * trace_guest.c -- dies in the way that its argument names, for tests/backtrace.py, which finds the lines
- * that it expects by the marks (at-sign and word) in comments. */
+ * trace_guest.c -- dies in the way that its argument names, for tests/backtrace.py, which finds the
+ * lines that it expects by the marks (at-sign and word) in comments. */
 #include <alloca.h>
 #include <assert.h>
 #include <errno.h>

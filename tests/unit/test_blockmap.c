@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_blockmap.c -- publishing, linking, the indirect-branch tables, retiring, freeing and flushing by
- * several threads at once. While it goes on each thread follows links and entries as translated
- * code would: where they lead there must be the block wanted. Afterwards B1 to B4 are checked. */
+ * test_blockmap.c -- publishing, linking, the indirect-branch tables, retiring, freeing and
+ * flushing by several threads at once. While it goes on each thread follows links and entries as
+ * translated code would: where they lead there must be the block wanted. Afterwards B1 to B4 are
+ * checked. */
 /* layers: mt_sched mt_jit mt_guest mt_base */
 #include "base/options.h"
 #include "guest/layout.h"
@@ -159,7 +160,8 @@ static Block *follow_entry(GuestAddr pc)
     return to;
 }
 
-/* The block that a return to pc leads to; the return point may be for another address, which it checks. */
+/* The block that a return to pc leads to; the return point may be for another address, which it
+ * checks. */
 static Block *follow_return(GuestAddr pc)
 {
     u32 at = __atomic_load_n(ret_slot(pc), __ATOMIC_ACQUIRE);

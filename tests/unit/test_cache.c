@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_cache.c -- the code cache: room is taken once, blocks are found by each of their bytes, chunks come
- * back when their blocks are gone, and all of it from several threads. */
+ * test_cache.c -- the code cache: room is taken once, blocks are found by each of their bytes,
+ * chunks come back when their blocks are gone, and all of it from several threads. */
 /* layers: mt_sched mt_jit mt_guest mt_base */
 #include "guest/cpu.h"
 #include "guest/layout.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_cfi.c -- call frame information: the test's own stack, compared with what the compiler's unwinder
- * makes of it; expressions; tables that are nonsense. */
+ * test_cfi.c -- call frame information: the test's own stack, compared with what the compiler's
+ * unwinder makes of it; expressions; tables that are nonsense. */
 /* layers: mt_base mt_guest mt_diag */
 #include "base/safe.h"
 #include "diag/cfi.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_cpu.c -- layout and processor state: regions don't overlap, vector and x87 state survives the
- * runtime, the FS base is checked. */
+ * test_cpu.c -- layout and processor state: regions don't overlap, vector and x87 state survives
+ * the runtime, the FS base is checked. */
 /* layers: mt_base mt_guest */
 #include "guest/cpu.h"
 #include "guest/layout.h"
@@ -55,8 +55,8 @@ static void limited_address_space(void **state)
 #endif
 }
 
-/* Puts something into vector, MXCSR and x87 registers, as a guest would; saves; lets C code run with
- * them; restores; looks. No C code may run between in() and out(). */
+/* Puts something into vector, MXCSR and x87 registers, as a guest would; saves; lets C code run
+ * with them; restores; looks. No C code may run between in() and out(). */
 static void state_survives(void **state)
 {
     static u8 in[16], out[16];

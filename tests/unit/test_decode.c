@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_decode.c -- the decoder: classes, prefixes, offsets, registers, flags, memory accesses; a walk
- * over real libraries against capstone; random bytes at the end of readable memory. */
+ * test_decode.c -- the decoder: classes, prefixes, offsets, registers, flags, memory accesses; a
+ * walk over real libraries against capstone; random bytes at the end of readable memory. */
 /* layers: mt_base mt_jit */
 #include "jit/decode_int.h"
 
@@ -186,8 +186,8 @@ static void test_classes(void **state)
     }
 }
 
-/* A 66 prefix on a near branch: Intel ignores it, AMD cuts RIP (as measured on AMD hardware: rsp moves
- * by two at 66 ret and 66 call, rip is below 64 KiB). */
+/* A 66 prefix on a near branch: Intel ignores it, AMD cuts RIP (as measured on AMD hardware: rsp
+ * moves by two at 66 ret and 66 call, rip is below 64 KiB). */
 static void test_vendor(void **state)
 {
     bool here = decode_amd_branches;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_exec.c -- from a name to an ELF file: PATH, permissions, scripts. Expected results of scripts
- * come from the kernel: each is run natively as well, with a program that prints its arguments. */
+ * test_exec.c -- from a name to an ELF file: PATH, permissions, scripts. Expected results of
+ * scripts come from the kernel: each is run natively as well, with a program that prints its
+ * arguments. */
 /* layers: mt_base mt_guest */
 #include "guest/elf.h"
 

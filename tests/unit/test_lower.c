@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_lower.c -- instructions of all kinds, and random ones, are lowered; the host code is walked with the
- * decoder: every instruction is one, has its place in the pc map, and jumps to where code is; fields
- * that may be patched obey L3; operands name the same memory. */
+ * test_lower.c -- instructions of all kinds, and random ones, are lowered; the host code is walked
+ * with the decoder: every instruction is one, has its place in the pc map, and jumps to where code
+ * is; fields that may be patched obey L3; operands name the same memory. */
 /* layers: mt_sched mt_jit mt_guest mt_base */
 #include "base/options.h"
 #include "guest/layout.h"
@@ -159,7 +159,8 @@ static void check_state(const PcState *s, const Insn *in)
     }
 }
 
-/* A copied instruction's RIP-relative operand: the same address, or what a scratch register holds. */
+/* A copied instruction's RIP-relative operand: the same address, or what a scratch register
+ * holds. */
 static void check_operand(const Insn *in, const Insn *h)
 {
     MemOp g[MT_MAX_MEMOPS], m[MT_MAX_MEMOPS];
@@ -447,7 +448,8 @@ static void room_for_fixes(void **state)
     assert_true(l.map.len > MT_PCMAP_MAX / 2 && l.map.len <= MT_PCMAP_MAX);
 }
 
-/* Where pext and loop are fast, calls and returns are common sequences for the pc map: 2 bytes each. */
+/* Where pext and loop are fast, calls and returns are common sequences for the pc map: 2 bytes
+ * each. */
 static void common_maps(void **state)
 {
     static const struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_pcmap.c -- property test of the pc map: random sequences of records, of which a plain list of
- * "these bytes, this state" is kept beside; each offset must give the list's state. */
+ * test_pcmap.c -- property test of the pc map: random sequences of records, of which a plain list
+ * of "these bytes, this state" is kept beside; each offset must give the list's state. */
 /* layers: mt_jit mt_guest mt_base */
 #include "jit/pcmap.h"
 

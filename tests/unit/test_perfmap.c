@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_perfmap.c -- whose file a line goes to: a vfork child's translations are its parent's, a forked
- * child has a file of its own. */
+ * test_perfmap.c -- whose file a line goes to: a vfork child's translations are its parent's, a
+ * forked child has a file of its own. */
 /* layers: mt_sched mt_jit mt_guest mt_base */
 #include "base/options.h"
 #include "jit/perfmap.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_sigframe.c -- signal frames against the real kernel's: the same bytes for the same moment; the
- * kernel returns through ours; we return through its; damaged frames are refused when it refuses. */
+ * test_sigframe.c -- signal frames against the real kernel's: the same bytes for the same moment;
+ * the kernel returns through ours; we return through its; damaged frames are refused when it
+ * refuses. */
 /* layers: mt_base mt_guest mt_sys */
 #include "sys/sigframe.h"
 

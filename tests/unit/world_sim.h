@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * world_sim.h -- guest threads for tests of the world lock, without translator or signals layer.
- * "Translated code" is a loop that polls nothing of the runtime's and counts in Sim.work: only the signal
- * handler ends it, by changing the interrupted context, as the real one does. The handler is installed by
- * the bare system call: TSan would put signals off. */
+ * "Translated code" is a loop that polls nothing of the runtime's and counts in Sim.work: only the
+ * signal handler ends it, by changing the interrupted context, as the real one does. The handler is
+ * installed by the bare system call: TSan would put signals off. */
 #ifndef WORLD_SIM_H
 #define WORLD_SIM_H
 
@@ -118,8 +118,8 @@ static inline u64 sim_random(Sim *s)
     return s->rng;
 }
 
-/* INSIDE: "runs translated code" until kicked, or for `max` turns, at least one; then does what the run loop
- * does. */
+/* INSIDE: "runs translated code" until kicked, or for `max` turns, at least one; then does what the
+ * run loop does. */
 static inline void sim_code(Sim *s, u64 max)
 {
     world_code_begin(&s->t);
