@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """One process that parses 650 small inputs again and again: does it slow down, does it grow?"""
-import os
 import subprocess
 import sys
 import time
