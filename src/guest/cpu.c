@@ -253,7 +253,7 @@ u64 cpu_host_gs(void)
 
 void cpu_set_host_gs(u64 base)
 {
-    if ((u64)((i64)base << 16 >> 16) != base) {
+    if (!cpu_is_canonical(base)) {
         return;
     }
     if (have_fsgsbase) {

@@ -132,6 +132,12 @@ u32 cpu_mxcsr_mask(void);
 int cpu_thread_init(void);
 void cpu_thread_fini(void);
 
+/* Bits 48 to 63 are copies of bit 47. */
+static inline bool cpu_is_canonical(u64 addr)
+{
+    return (u64)((i64)(addr << 16) >> 16) == addr;
+}
+
 /* Sets the guest's FS base in mt_cpu and, but for mt_tool_gs, the host's GS base to it. 0 or -EPERM
  * (non-canonical). */
 int cpu_set_fs_base(u64 base);

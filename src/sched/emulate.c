@@ -39,11 +39,6 @@ static void raise_gp_selector(Thread *t, u64 sel)
     signal_raise_sync(t, SIGSEGV, SI_KERNEL, 0, TRAP_GP, sel & 0xfffc);
 }
 
-static bool is_canonical(GuestAddr a)
-{
-    return (GuestAddr)((i64)a << 16 >> 16) == a;
-}
-
 /* n bytes at a can't be accessed. stack: the address is one of the stack segment's. */
 static void raise_access(Thread *t, GuestAddr a, u32 n, bool write, bool stack)
 {
@@ -51,7 +46,7 @@ static void raise_access(Thread *t, GuestAddr a, u32 n, bool write, bool stack)
     AspaceInfo info;
     u8 byte;
 
-    if (!is_canonical(a) || !is_canonical(a + n - 1)) {
+    if (!cpu_is_canonical(a) || !cpu_is_canonical(a + n - 1)) {
         signal_raise_sync(t, stack ? SIGBUS : SIGSEGV, SI_KERNEL, 0, stack ? TRAP_SS : TRAP_GP, 0);
         return;
     }
@@ -172,7 +167,7 @@ static void emulate_base(Thread *t, const Insn *in)
             raise_gp(t);
             return;
         }
-    } else if ((u64)((i64)v << 16 >> 16) != v) {
+    } else if (!cpu_is_canonical(v)) {
         raise_gp(t);
         return;
     } else {
@@ -244,7 +239,7 @@ static bool is_code_selector(Thread *t, u64 cs)
 /* A branch to an address that is not canonical faults itself, before anything else of it is done. */
 static bool is_target(Thread *t, GuestAddr ip)
 {
-    if (!is_canonical(ip)) {
+    if (!cpu_is_canonical(ip)) {
         raise_gp(t);
         return false;
     }

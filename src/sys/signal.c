@@ -247,7 +247,7 @@ void signal_raise_sync(Thread *t, int sig, int si_code, u64 fault_addr, u64 trap
 {
     siginfo_t info;
     memset(&info, 0, sizeof(info));
-    if (trapno == TRAP_PF && (fault_addr + (1ull << 47)) >> 48) {
+    if (trapno == TRAP_PF && !cpu_is_canonical(fault_addr)) {
         /* Not canonical: the processor raises another exception, which has no address. */
         trapno = TRAP_GP;
         si_code = SI_KERNEL;
