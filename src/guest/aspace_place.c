@@ -77,6 +77,16 @@ bool place_may_be_free(GuestAddr start, GuestAddr end)
     return n->start >= end;
 }
 
+/* 0: a free place is asked for as a hint, which check_place() makes the same of. */
+static int noreplace = MAP_FIXED_NOREPLACE;
+
+void aspace_filtered(void)
+{
+    aspace_lock();
+    noreplace = 0;
+    aspace_unlock();
+}
+
 /* Kernels before 4.17 and Valgrind take MAP_FIXED_NOREPLACE's address for a hint. */
 static i64 check_place(i64 r, GuestAddr addr, u64 len)
 {
@@ -90,7 +100,7 @@ static i64 check_place(i64 r, GuestAddr addr, u64 len)
 static i64 claim(GuestAddr start, GuestAddr end)
 {
     i64 r = host_mmap(start, end - start, PROT_NONE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | noreplace, -1, 0);
     return check_place(r, start, end - start);
 }
 
@@ -98,7 +108,7 @@ i64 place_map(GuestAddr addr, u64 len, int prot, int flags, int fd, u64 off)
 {
     flags &= ~(MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT | MAP_ABOVE4G);
     if ((flags & MAP_TYPE) != MAP_SHARED_VALIDATE) {
-        i64 r = host_mmap(addr, len, prot, flags | MAP_FIXED_NOREPLACE, fd, off);
+        i64 r = host_mmap(addr, len, prot, flags | noreplace, fd, off);
         return check_place(r, addr, len);
     }
     /* MAP_SHARED_VALIDATE refuses MAP_FIXED_NOREPLACE. */

@@ -96,6 +96,7 @@ static i64 set_filter(Thread *t, int nr, const u64 a[6])
     i64 r = sys_pass(t, nr, a);
     if (r >= 0) {
         atomic_store_explicit(&filtered, true, memory_order_relaxed);
+        aspace_filtered();
     }
     return r;
 }
