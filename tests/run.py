@@ -206,7 +206,12 @@ def run_jobs(config, jobs, verbose):
 
 
 def write_table(path, outcomes):
-    """docs/PROGRAMS.md: what was run, which versions, what came out."""
+    """docs/PROGRAMS.md: what was run, which versions, what came out. What the file has behind its first
+    "## " heading, written by hand, stays."""
+    rest = ""
+    if os.path.exists(path):
+        with open(path) as f:
+            rest = re.search(r"(^## .*)?\Z", f.read(), re.M | re.S).group(0)
     by_name = {}
     for o in outcomes:
         by_name.setdefault(o.name, []).append(o)
@@ -230,12 +235,11 @@ def write_table(path, outcomes):
     with open(path, "w") as f:
         f.write("# Real programs under mtvg\n\n"
                 "Each is run natively and under `mtvg --trace-children=yes`; output and exit "
-                "status must be equal.\nWritten by `tests/run.py programs --table`. Times are "
+                "status must be equal.\nThe table is written by `tests/run.py programs --table`. Times are "
                 "those of the whole script, native / mtvg, in seconds.\n\n"
                 "| program | what is run | packages | result | seconds |\n"
                 "| --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n")
-        with open(os.path.join(TESTS, "programs", "NOTES.md")) as notes:
-            f.write("\n" + notes.read())
+        f.write("\n" + rest if rest else "")
 
 
 def parse_args():
