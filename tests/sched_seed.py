@@ -34,9 +34,9 @@ print(zlib.crc32(repr(log).encode()), len(log))
 """
 
 
-def programs(race, data):
+def programs(own, data):
     """(name, command, do seeds change what it prints?)"""
-    found = [("a racy program", [race], True)]
+    found = [(os.path.basename(path), [os.path.abspath(path)], True) for path in own]
     for name, words, differs in (("python3", ["-S", "-c", PYTHON], True),
                                  ("pigz", ["-n", "-p3", "-b", "32", "-c", data], False)):
         path = shutil.which(name, path="/usr/bin:/bin")
@@ -63,7 +63,7 @@ def once(args, seed, command, log):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--mtvg", required=True)
-    p.add_argument("--race", required=True, help="the built tests/tools/seq_race.c")
+    p.add_argument("--own", required=True, nargs="+", help="the built tests/tools/seq_*.c")
     p.add_argument("--seeds", type=int, default=4)
     p.add_argument("--runs", type=int, default=2)
     args = p.parse_args()
@@ -72,7 +72,7 @@ def main():
         data, log = os.path.join(folder, "data"), os.path.join(folder, "log")
         with open(args.mtvg, "rb") as f, open(data, "wb") as g:
             g.write(f.read(250000))
-        for name, command, differs in programs(os.path.abspath(args.race), data):
+        for name, command, differs in programs(args.own, data):
             seen = {}
             for seed in range(1, args.seeds + 1):
                 runs = [once(args, seed, command, log) for _ in range(args.runs)]
