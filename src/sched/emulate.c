@@ -92,32 +92,49 @@ static bool read_operand(Thread *t, const Insn *in, const MemOp *m, void *out, u
     return false;
 }
 
+/* The r/m operand, if it is a register: its number; -1: memory. */
+static int rm_register(const Insn *in)
+{
+    u8 modrm = in->bytes[in->modrm_off];
+    int rex_b = in->rex_off != 0xff ? (in->bytes[in->rex_off] & 1) << 3 : 0;
+
+    return modrm >> 6 == 3 ? (modrm & 7) | rex_b : -1;
+}
+
+/* Of a memory operand, which may come with a stack operand. NULL: none. */
+static const MemOp *rm_memory(const Insn *in, MemOp ops[MT_MAX_MEMOPS])
+{
+    int n = decode_memops(in, ops);
+
+    for (int i = 0; i < n; i++) {
+        if (ops[i].read && ops[i].base != MT_RSP) {
+            return &ops[i];
+        }
+    }
+    return n > 0 ? &ops[0] : NULL;
+}
+
 /* Reads n bytes of the r/m operand. False: the fault is pending. */
 static bool read_rm(Thread *t, const Insn *in, u64 *out, u32 n)
 {
-    u8 modrm = in->bytes[in->modrm_off];
+    int reg = rm_register(in);
     MemOp ops[MT_MAX_MEMOPS];
+    const MemOp *m;
 
     *out = 0;
-    if (modrm >> 6 == 3) {
-        u32 rex_b = in->rex_off != 0xff ? (in->bytes[in->rex_off] & 1) << 3 : 0;
-
-        *out = mt_cpu.gpr[(modrm & 7) | rex_b];
+    if (reg >= 0) {
+        *out = mt_cpu.gpr[reg];
         if (n < 8) {
             *out &= (1ull << (8 * n)) - 1;
         }
         return true;
     }
-    for (int i = 0, k = decode_memops(in, ops); i < k; i++) {
-        if (ops[i].read && ops[i].base != MT_RSP) {
-            return read_operand(t, in, &ops[i], out, n);
-        }
+    m = rm_memory(in, ops);
+    if (m == NULL) {
+        raise_ud(t);
+        return false;
     }
-    if (decode_memops(in, ops) > 0) {
-        return read_operand(t, in, &ops[0], out, n);
-    }
-    raise_ud(t);
-    return false;
+    return read_operand(t, in, m, out, n);
 }
 
 static bool pop_bytes(Thread *t, u64 *rsp, u64 *out, u32 n)
@@ -478,6 +495,61 @@ static void emulate_decoded(Thread *t, const Insn *in)
 static bool is_indirect(const Insn *in)
 {
     return in->cls == INSN_JMP_IND || in->cls == INSN_CALL_IND || in->cls == INSN_RET;
+}
+
+/* Is this a near indirect call that goes to `target`? */
+static bool calls(const Insn *in, u64 target)
+{
+    int reg;
+    MemOp ops[MT_MAX_MEMOPS];
+    const MemOp *m;
+    u64 v;
+
+    if (in->cls != INSN_CALL_IND) {
+        return false;
+    }
+    reg = rm_register(in);
+    if (reg >= 0) {
+        return mt_cpu.gpr[reg] == target;
+    }
+    m = rm_memory(in, ops);
+    return m != NULL && safe_read(&v, operand_address(in, m), 8) == 0 && v == target;
+}
+
+/* Where the near indirect call to `target` is that ends at `end`; 0: there is none. Of two that it could be, with
+ * and without REX, the one with it: more likely than that the instruction in front ends with such a byte. */
+static GuestAddr call_in_front(GuestAddr end, u64 target)
+{
+    GuestAddr found = 0;
+    u8 code[15];
+
+    for (u32 len = 2; len <= sizeof(code) && safe_read(code, end - len, len) == 0; len++) {
+        bool extends = (code[0] & 0xf0) == 0x40 && (code[0] & 3) != 0;
+        Insn in;
+
+        decode_insn(&in, end - len, code, len);
+        if ((found == 0 || extends) && in.len == len && calls(&in, target)) {
+            found = in.pc;
+        }
+    }
+    return found;
+}
+
+void emulate_undo_call(void)
+{
+    u64 ret, rsp = mt_cpu.gpr[MT_RSP];
+    GuestAddr call;
+
+    if (is_canonical(mt_cpu.rip) || safe_read(&ret, rsp, 8) != 0) {
+        return;
+    }
+    mt_cpu.gpr[MT_RSP] = rsp + 8;
+    call = call_in_front(ret, mt_cpu.rip);
+    if (call != 0) {
+        mt_cpu.rip = call;
+    } else {
+        mt_cpu.gpr[MT_RSP] = rsp;
+    }
 }
 
 bool emulate_insn(Thread *t)

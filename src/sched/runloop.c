@@ -562,6 +562,7 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
             }
             break;
         }
+        emulate_undo_call();
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
                           MT_PF_USER_FETCH | (mapped || fault >= MT_USER_END ? 1 : 0));
         break;

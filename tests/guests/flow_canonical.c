@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * flow_canonical.c -- branches to addresses that no processor can go to: far returns and iretq, and near ones
- * through %gs or with TF set, fault themselves and leave the stack pointer alone. Other near branches
+ * flow_canonical.c -- branches to addresses that no processor can go to: far returns and iretq, near ones
+ * through %gs or with TF set, and indirect calls fault themselves and leave the stack pointer alone. Other near branches
  * are reported at their target (docs/DIFFERENCES.md): the signal only is looked at. */
 #define _GNU_SOURCE
 #include <asm/prctl.h>
@@ -36,7 +36,7 @@ static void on_fault(int sig, siginfo_t *i, void *c)
 
 static const uint64_t targets[] = {0x8000000000000000, 0x0000800000000000, 0x1234567800000000,
                                    0xffff7fffffffffff};
-static volatile uint64_t target;
+volatile uint64_t target;
 
 #define BRANCH(name, exact, before, insn)                                                          \
     do {                                                                                           \
@@ -47,7 +47,7 @@ static volatile uint64_t target;
                                  "mov %%rcx, %[at]\nmov %%rsp, %[rsp]\n1: " insn "\n"              \
                                  : [at] "=m"(at), [rsp] "=m"(rsp)                                  \
                                  : "a"(target), "d"(&target)                                       \
-                                 : "rcx", "rbx", "memory");                                        \
+                                 : "rcx", "rbx", "r8", "memory");                                  \
             }                                                                                      \
             printf("%-8s signal %d code %d addr %#lx trap %lld err %lld", name, signo, code, addr, \
                    trapno, err);                                                                   \
@@ -84,8 +84,11 @@ int main(void)
     BRANCH("call tf", 1, TF, "call *(%%rdx)");
     BRANCH("jmp", 0, "", "jmp *%%rax");
     BRANCH("jmp mem", 0, "", "jmp *(%%rdx)");
-    BRANCH("call", 0, "", "call *%%rax");
-    BRANCH("call mem", 0, "", "call *(%%rdx)");
+    BRANCH("call", 1, "", "call *%%rax");
+    BRANCH("call mem", 1, "", "call *(%%rdx)");
+    BRANCH("call r8", 1, "mov %%rax, %%r8\n", "call *%%r8");
+    BRANCH("call sp", 1, "push %%rax\n", "call *(%%rsp)");
+    BRANCH("call ip", 1, "", "call *target(%%rip)");
     BRANCH("ret", 0, "push %%rax", "ret");
     BRANCH("ret 16", 0, "push %%rax", "ret $16");
     return 0;
