@@ -79,17 +79,20 @@ static void init_world(void)
     check(world_init(&c), "cannot set up the world lock");
 }
 
-/* As asked for, but no more than a part of what RLIMIT_AS leaves: the arena for translations takes
- * four times as much again. */
+/* As asked for, but no more than a part of what RLIMIT_AS and RLIMIT_DATA leave: the arena for translations
+ * takes four times as much again. */
 static u64 code_cache_size(void)
 {
+    static const int kinds[] = {RLIMIT_AS, RLIMIT_DATA};
     const u64 least = 1u << 20;
     u64 size = mt_opts.code_cache_size;
     struct rlimit lim;
 
-    if (getrlimit(RLIMIT_AS, &lim) == 0 && lim.rlim_cur != RLIM_INFINITY && size > least &&
-        size > lim.rlim_cur / 32) {
-        size = lim.rlim_cur / 32 > least ? MT_PAGE_DOWN(lim.rlim_cur / 32) : least;
+    for (size_t i = 0; i < MT_ARRAY_SIZE(kinds); i++) {
+        if (getrlimit(kinds[i], &lim) == 0 && lim.rlim_cur != RLIM_INFINITY && size > least &&
+            size > lim.rlim_cur / 32) {
+            size = lim.rlim_cur / 32 > least ? MT_PAGE_DOWN(lim.rlim_cur / 32) : least;
+        }
     }
     return size;
 }

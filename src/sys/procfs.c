@@ -313,20 +313,18 @@ static void write_guest_bytes(FILE *f, GuestAddr from, GuestAddr to)
     }
 }
 
-/* As the kernel: if the program has overwritten the end of its arguments (to change its title), the
- * text goes on into the environment, up to the first NUL. */
+/* As the kernel (get_mm_proctitle): if the program has overwritten the end of its arguments, to change its
+ * title, that is a string that begins where they began, of a page at most, with its NUL. */
 static void write_cmdline(FILE *f)
 {
-    char last = 0;
-    write_guest_bytes(f, proc.arg_start, proc.arg_end);
-    if (proc.arg_end > proc.arg_start && safe_read(&last, proc.arg_end - 1, 1) == 0 && last) {
-        for (GuestAddr a = proc.arg_end; a < proc.env_end; a++) {
-            if (safe_read(&last, a, 1) || !last) {
-                return;
-            }
-            fputc(last, f);
-        }
+    char last = 0, title[MT_PAGE_SIZE];
+    if (proc.arg_end == proc.arg_start || safe_read(&last, proc.arg_end - 1, 1) || !last) {
+        write_guest_bytes(f, proc.arg_start, proc.arg_end);
+        return;
     }
+    size_t n = safe_read_partial(title, proc.arg_start, sizeof(title));
+    size_t len = strnlen(title, n);
+    fwrite(title, 1, len < n ? len + 1 : len, f);
 }
 
 /* Fields of /proc/PID/stat that describe the program's memory, by their numbers in proc(5). */

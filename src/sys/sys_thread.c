@@ -129,8 +129,8 @@ i64 sys_prctl(Thread *t, const u64 a[6])
         /* Would describe the runtime's program, not the guest's. */
         return -EPERM;
     case PR_SET_SYSCALL_USER_DISPATCH:
-        /* Would catch the runtime's own system calls; as on a kernel without it. */
-        return -EINVAL;
+        /* Would catch the runtime's own system calls; as on a kernel without it, but it may be off. */
+        return a[1] || a[2] || a[3] || a[4] ? -EINVAL : 0;
     case PR_GET_TID_ADDRESS:
         return safe_write(a[1], &t->clear_child_tid, sizeof(t->clear_child_tid));
     case MT_PR_GET_AUXV: return a[3] || a[4] ? -EINVAL : get_auxv(a[1], a[2]);

@@ -217,16 +217,33 @@ static void check_vectors(int argc, char **argv, char **envp)
     printf("cmdline, environ, auxv: good\n");
 }
 
-/* The title that programs like to set. */
+/* The title that programs like to set: the string that begins where the arguments did, if there is no NUL at
+ * their end any more; else all of them. */
 static void check_title(char **argv)
 {
-    size_t len, room = strlen(argv[0]);
-    char *saved = strdup(argv[0]);
-    memset(argv[0], 'x', room);
-    char *text = read_path("/proc/self/cmdline", &len);
-    CHECK(len >= room && memcmp(text, argv[0], room) == 0);
-    memcpy(argv[0], saved, room);
+    int argc = 0;
+    while (argv[argc]) {
+        argc++;
+    }
+    size_t len, room = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
+    char *saved = malloc(room), *text;
+    memcpy(saved, argv[0], room);
+
+    memset(argv[0], 'x', room - 1);
+    text = read_path("/proc/self/cmdline", &len);
+    CHECK(len == room && memcmp(text, argv[0], room) == 0);
     free(text);
+    memset(argv[0], 'x', room); /* goes on in the environment */
+    text = read_path("/proc/self/cmdline", &len);
+    CHECK(len == room + strlen(argv[0] + room) + 1 && memcmp(text, argv[0], len) == 0);
+    free(text);
+    memset(argv[0], ' ', room); /* Perl's way */
+    memcpy(argv[0], "title", 6);
+    text = read_path("/proc/self/cmdline", &len);
+    CHECK(len == 6 && memcmp(text, "title", 6) == 0);
+    free(text);
+
+    memcpy(argv[0], saved, room);
     free(saved);
 }
 
