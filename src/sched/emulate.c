@@ -540,7 +540,7 @@ void emulate_undo_call(void)
     u64 ret, rsp = mt_cpu.gpr[MT_RSP];
     GuestAddr call;
 
-    if (is_canonical(mt_cpu.rip) || safe_read(&ret, rsp, 8) != 0) {
+    if (cpu_is_canonical(mt_cpu.rip) || safe_read(&ret, rsp, 8) != 0) {
         return;
     }
     mt_cpu.gpr[MT_RSP] = rsp + 8;
