@@ -84,8 +84,8 @@ static bool may_write_code(u32 nr, const u64 a[6])
 }
 
 /* In WORLD_CODE, and again afterwards but for FAST_OUTSIDE. mt_cpu.rip is behind the instruction. The slow
- * path repeats what needs thought: not begun (a signal is pending), -EINTR (was it our kick?), -EFAULT (a
- * code page protected meanwhile?). */
+ * path repeats what needs thought: not begun (a signal is pending, a kick on its way), -EINTR (for
+ * the guest to see?), -EFAULT (a code page protected meanwhile?). */
 static FastCall fast_syscall(Thread *t)
 {
     CpuState *c = &mt_cpu;
@@ -104,10 +104,11 @@ static FastCall fast_syscall(Thread *t)
     }
     c->x87_left = 1;
     epoch = smc_write_epoch();
-    r = sys_window(nr, a);
+    t->disturbed = false;
+    r = world_may_kick() ? MT_SYS_RESTART : sys_window_settled(nr, a);
     if (r == MT_SYS_RESTART ||
         (r == -EFAULT && (may_write_code(nr, a) || smc_write_epoch() != epoch)) ||
-        (r == -EINTR && !(cpu_pending() & MT_PEND_SIGNAL) && nr != SYS_close)) {
+        (r == -EINTR && sys_only_disturbed(t) && nr != SYS_close)) {
         /* Nothing has been done; to be tried again as an ordinary call, which does not end here
          * again: it may fail for good. */
         c->rip -= 2;

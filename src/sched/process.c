@@ -144,7 +144,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
         world_no_fork(t);
         return -ENOMEM;
     }
-    signal_before_fork();
+    signal_before_fork(t);
     world_before_fork(t);
     pid = host_fork(flags, exit_signal);
     if (pid == 0) {
@@ -172,7 +172,7 @@ i64 sched_quiesce(Thread *t, i64 (*fn)(Thread *, void *), void *arg)
     world_stop_empty(t);
     aspace_lock();
     smc_before_fork();
-    signal_before_fork();
+    signal_before_fork(t);
     world_before_fork(t);
     r = fn(t, arg);
     world_after_fork_parent(t);

@@ -63,6 +63,7 @@ typedef struct Thread {
     bool saved_sigmask_valid;
     GuestAltStack altstack;
     PendingSignal pending;
+    bool disturbed; /* set by the handler: a signal has arrived that is not delivered (sys.h) */
     u64 clear_child_tid;
     bool step_over;   /* run the next instruction in a private translation */
     bool tf_loaded;   /* popf has set TF in the host's flags, from where the handler has taken it */

@@ -129,7 +129,8 @@ void world_detach(Thread *t)
     *(next != NULL ? &next->prev : &last) = t->prev;
     mt_store_relaxed(&count, count - 1);
     mt_mutex_unlock(&world_threads_lock);
-#ifndef MT_BREAK_WALK /* deliberately wrong: must be reported (tests/outer.py) */
+    lockorder_check(RANK_WORLD_GRACE); /* a scan may have to wait for who holds any lock */
+#ifndef MT_BREAK_WALK                  /* deliberately wrong: must be reported (tests/outer.py) */
     walk_wait(&mt_world.scans[SCAN_STOP]); /* t->next stays: a scan may be at t */
     walk_wait(&mt_world.scans[SCAN_GRACE]);
 #endif

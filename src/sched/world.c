@@ -16,6 +16,11 @@
  *             K2. kicks for a stop or a grace period are sent in one of mt_world.kicks, to a thread that has
  *                 been seen INSIDE since that began: none reaches a thread that has been OUTSIDE and then
  *                 waited for the kicks that went on (exec: the new program would die of it).
+ *             K3. they are sent behind a barrier that follows the bit in `attention`, and their
+ *                 bit in cpu->pending is set before. So a thread that has become OUTSIDE, then
+ *                 finds `attention` zero or waits for the kicks that go on, then finds `pending`
+ *                 zero, has none on its way: a guest's system call is never interrupted by one. Who
+ *                 clears those bits waits for the kick.
  *             K1. Thread.kicked != 0, seen by the stopper behind a barrier  =>  a kick is pending in the
  *                 kernel, or the handler it led to has not got as far as clearing the word.
  * Locking:    writers' queue, then grace, scan. None is held while the world is stopped, but the queue's
@@ -243,19 +248,6 @@ void world_leave(Thread *t)
     }
 }
 
-void world_safepoint(Thread *t)
-{
-    /* First the bits, then the word: a kick for a stop that begins in between sets them again. */
-    mt_fetch_and(&t->cpu->pending, ~(MT_PEND_WORLD | MT_PEND_RCU));
-    if (is_sequential() && !world_owns_stop(t)) { /* keeps its turn */
-        lockorder_pop(RANK_WORLD);
-        world_mark_outside(t);
-    } else {
-        world_leave(t);
-    }
-    world_enter(t);
-}
-
 void world_quantum_end(Thread *t)
 {
     if (is_sequential() && !world_owns_stop(t)) {
@@ -272,7 +264,6 @@ void walk_wait(Walk *w)
 {
     u32 seq;
 
-    lockorder_check(RANK_WORLD_GRACE); /* the walk may have to wait for who holds any lock */
     mt_fetch_add(&w->waiting, 1);
     seq = mt_load_acquire(&w->seq);
     while ((seq & 1) != 0 && mt_load_acquire(&w->seq) == seq) {
@@ -292,12 +283,50 @@ void world_kick(Thread *t, u32 pend_bits)
     }
 }
 
-/* K2: t, being OUTSIDE, is sent none behind this. */
-void world_kernel_thread_changed(Thread *t)
+static void wait_kick_walks(void)
 {
     walk_wait(&mt_world.kicks[SCAN_STOP]);
     walk_wait(&mt_world.kicks[SCAN_GRACE]);
+}
+
+/* K2: t, being OUTSIDE, is sent none behind this. */
+void world_kernel_thread_changed(Thread *t)
+{
+    wait_kick_walks();
     mt_store_relaxed(&t->kicked, 0);
+}
+
+void world_wait_kicks(Thread *t)
+{
+    if (!world_owns_stop(t)) {
+        wait_kick_walks();
+    }
+}
+
+/* t has taken bits that come with a kick, and could be kicked again only with new ones: lets it
+ * arrive. */
+static void take_kick(Thread *t)
+{
+    world_wait_kicks(t);
+    syscall(SYS_getpid); /* signals are delivered at the end of any call */
+}
+
+void world_safepoint(Thread *t)
+{
+    const u32 bits = MT_PEND_WORLD | MT_PEND_RCU;
+    /* First the bits, then the word: a kick for a stop that begins in between sets them again. */
+    bool kicked = (mt_fetch_and(&t->cpu->pending, ~bits) & bits) != 0;
+
+    if (is_sequential() && !world_owns_stop(t)) { /* keeps its turn */
+        lockorder_pop(RANK_WORLD);
+        world_mark_outside(t);
+    } else {
+        world_leave(t);
+    }
+    world_enter(t);
+    if (kicked) {
+        take_kick(t);
+    }
 }
 
 /* ---- waiting for the end of stays ---- */
@@ -430,9 +459,8 @@ static bool halt_readers(Thread *self)
     Thread *wait;
     bool again;
 
-    halt_collect(self, &again);
     for (;;) {
-        if (!barrier_everywhere()) {
+        if (!barrier_everywhere()) { /* the first one for K3 */
             return false;
         }
         wait = halt_collect(self, &again);

@@ -45,6 +45,14 @@ static inline u32 world_where(u32 state)
     return state & WORLD_WHERE;
 }
 
+/* OUTSIDE, before a system call of the guest's. False: world_wait_kicks() is not needed (K3 in
+ * world.c). ACQ pairs with the end of a stop or a grace period: cpu->pending says whether it has
+ * sent a kick. */
+static inline bool world_may_kick(void)
+{
+    return (__atomic_load_n(&mt_world_gate.attention, __ATOMIC_ACQUIRE) & ~WORLD_SEQUENTIAL) != 0;
+}
+
 static inline bool world_is_inside(const Thread *t)
 {
     return (t->world_state & 1) != 0; /* own word, or the world is stopped */

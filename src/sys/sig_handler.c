@@ -4,7 +4,8 @@
  *             fixup), and sends the thread to its run loop. Delivery is signal.c's.
  * Invariants: H1. the slot is filled only while empty; a signal that finds it full goes back to the
  *                 kernel's queue, or to the deferred ones.
- *             H2. with the slot full, the thread's host mask is SIG_MASK_SLOT_FULL until delivery.
+ *             H2. with the slot full, the thread's host mask is sig_mask_slot_full() until
+ *                 delivery.
  *             H3. the handler touches no guest memory, takes no lock, and is never nested: its
  *                 sa_mask is full.
  * Signals:    all functions but sig_handler_install/init may run in the handler. */
@@ -240,7 +241,7 @@ static void fill_fault(Thread *t, const siginfo_t *info, const greg_t *g, uconte
         t->pending.cr2 = cr2;
     }
     sig_fill_slot(t, info, true);
-    set_return_mask(uc, SIG_MASK_SLOT_FULL);
+    set_return_mask(uc, sig_mask_slot_full(t));
 }
 
 /* A fault in translated code is the guest's. */
@@ -352,6 +353,7 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
         return;
     }
     if (open && !forced) {
+        t->disturbed = true; /* if it goes into the slot, that says more */
         if (t->sigmask & SIG_BIT(sig)) {
             sig_defer_add_sig(info);
             if (sig_defer_watched_sig(sig)) {
@@ -372,12 +374,12 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
         } else {
             sig_host_requeue(info);
         }
-        set_return_mask(uc, SIG_MASK_SLOT_FULL);
+        set_return_mask(uc, sig_mask_slot_full(t));
         return;
     }
     sig_fill_slot(t, info, forced);
     go_to_run_loop(uc);
-    set_return_mask(uc, SIG_MASK_SLOT_FULL);
+    set_return_mask(uc, sig_mask_slot_full(t));
 }
 
 /* The kernel leaves AC as the guest had it, and an outer Valgrind DF as well. With AC set, C code would die of
@@ -402,9 +404,11 @@ static void host_handler(int sig, siginfo_t *info, void *context)
     }
     if (is_kick(sig, info)) {
         if (t) {
+            t->disturbed = true;
             go_to_run_loop(uc);
         }
     } else if (t && is_ptrace_wake(sig, info)) {
+        t->disturbed = true;
         __atomic_fetch_or(&t->cpu->pending, MT_PEND_PTRACE, __ATOMIC_RELAXED);
         go_to_run_loop(uc);
     } else if (is_synchronous(sig, info, uc)) {
@@ -425,6 +429,13 @@ bool sig_handler_look_for_init(void)
     bool was = mt_is_init;
     mt_is_init = getpid() == 1;
     return mt_is_init != was;
+}
+
+bool sig_handler_is_dropped(int sig, const GuestSigaction *act)
+{
+    return !(SIG_BIT(sig) & (SIG_OPEN | SIG_UNSTOPPABLE)) &&
+           (act->handler == (u64)SIG_IGN ||
+            (act->handler == (u64)SIG_DFL && sig_default_of(sig) == SIG_DEFAULT_IGNORE));
 }
 
 void sig_handler_install(int sig, const GuestSigaction *act)

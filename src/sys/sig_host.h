@@ -19,15 +19,26 @@
 #define SIG_OPEN (SIG_FAULTS | SIG_BIT(MT_SIG_KICK))
 #define SIG_UNSTOPPABLE (SIG_BIT(SIGKILL) | SIG_BIT(SIGSTOP))
 
-/* The host's mask for a guest's mask; and while the slot is full: the kick may wait. */
+/* The host's mask for a guest's mask. */
 #define SIG_HOST_MASK(guest) ((guest) & ~SIG_OPEN)
-#define SIG_MASK_SLOT_FULL (~SIG_FAULTS)
 #define SIG_MASK_ALL (~0ull)
 
 /* The process's dispositions (signal.c). */
 typedef struct SigTable {
     GuestSigaction action[MT_NSIG + 1];
+    SigMask dropped; /* what the kernel drops when it is sent, if it is not blocked. Atomic */
 } SigTable;
+
+/* What need not be blocked to keep the host handler away, and so is not: a signal that the kernel
+ * would drop is kept if it is blocked, or given to another thread of the process, whose system call
+ * it then interrupts. */
+SigMask signal_dropped(const Thread *t);
+
+/* While the slot is full; the kick may wait. */
+static inline SigMask sig_mask_slot_full(const Thread *t)
+{
+    return ~SIG_FAULTS & ~signal_dropped(t);
+}
 
 /* May be read in a host handler: one aligned word. */
 u64 signal_handler_sig(const Thread *t, int sig);
@@ -36,6 +47,7 @@ u64 signal_handler_sig(const Thread *t, int sig);
 void sig_handler_install(int sig,
                          const GuestSigaction *act); /* the host's action for the guest's */
 void sig_handler_init(void);
+bool sig_handler_is_dropped(int sig, const GuestSigaction *act);
 /* Asks whether this is an init process, which the kernel spares default actions. True: it has changed. */
 bool sig_handler_look_for_init(void);
 extern bool mt_is_init;

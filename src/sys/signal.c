@@ -10,7 +10,7 @@
  *                 between is deferred, and one that comes later sets the bit again.
  * Locking:    table_lock guards the tables; held across fork. Host handlers read single words of a
  *             table without it.
- * Signals:    only signal_handler_sig() may be called from a host handler. */
+ * Signals:    only signal_handler_sig() and signal_dropped() may be called from a host handler. */
 #include "sys/sig_host.h"
 
 #include "base/atomics.h"
@@ -60,6 +60,19 @@ u64 signal_handler_sig(const Thread *t, int sig)
     return mt_load_relaxed(&table_of(t)->action[sig].handler);
 }
 
+SigMask signal_dropped(const Thread *t)
+{
+    return mt_load_relaxed(&table_of(t)->dropped) & ~t->sigmask; /* the word alone matters */
+}
+
+static void install_locked(SigTable *table, int sig)
+{
+    const GuestSigaction *act = &table->action[sig];
+    SigMask rest = table->dropped & ~SIG_BIT(sig);
+    mt_store_relaxed(&table->dropped, rest | (sig_handler_is_dropped(sig, act) ? SIG_BIT(sig) : 0));
+    sig_handler_install(sig, act);
+}
+
 static void set_action_locked(Thread *t, int sig, const GuestSigaction *act)
 {
     GuestSigaction *slot = &table_of(t)->action[sig];
@@ -67,7 +80,7 @@ static void set_action_locked(Thread *t, int sig, const GuestSigaction *act)
     slot->restorer = act->restorer;
     slot->mask = act->mask;
     mt_store_relaxed(&slot->handler, act->handler);
-    sig_handler_install(sig, slot);
+    install_locked(table_of(t), sig);
 }
 
 /* ---- start ---- */
@@ -89,7 +102,7 @@ void signal_init(Thread *main_thread)
             host.handler == (u64)SIG_IGN) {
             act->handler = (u64)SIG_IGN;
         }
-        sig_handler_install(sig, act);
+        install_locked(&process_table, sig);
     }
     sys_raw(SYS_rt_sigprocmask, SIG_BLOCK, 0, (u64)&mask, sizeof(mask), 0, 0);
     signal_set_mask(main_thread, mask);
@@ -209,7 +222,7 @@ void signal_take_deferred(Thread *t)
     SigMask old = sig_host_setmask(SIG_MASK_ALL);
     if (!t->pending.full && sig_defer_take(~t->sigmask, &info)) {
         sig_fill_slot(t, &info, false);
-        old = SIG_MASK_SLOT_FULL;
+        old = sig_mask_slot_full(t);
     }
     sig_host_setmask(old);
 }
@@ -219,7 +232,7 @@ void signal_take_deferred(Thread *t)
  * by the handler (H1) and the mask closed. */
 static void open_mask(Thread *t)
 {
-    sig_host_setmask(t->pending.full ? SIG_MASK_SLOT_FULL : SIG_HOST_MASK(t->sigmask));
+    sig_host_setmask(t->pending.full ? sig_mask_slot_full(t) : SIG_HOST_MASK(t->sigmask));
     signal_take_deferred(t);
 }
 
@@ -240,7 +253,7 @@ static void force(Thread *t, const siginfo_t *info)
         t->pending.full = false;
     }
     sig_fill_slot(t, info, true);
-    sig_host_setmask(SIG_MASK_SLOT_FULL);
+    sig_host_setmask(sig_mask_slot_full(t));
 }
 
 void signal_raise_sync(Thread *t, int sig, int si_code, u64 fault_addr, u64 trapno, u64 err)
@@ -627,10 +640,10 @@ void signal_after_failed_exec(Thread *t)
     open_mask(t);
 }
 
-void signal_before_fork(void)
+void signal_before_fork(Thread *t)
 {
     mt_mutex_lock(&table_lock);
-    signal_block_all();
+    sig_host_setmask(~signal_dropped(t));
 }
 
 void signal_after_fork_parent(Thread *t)

@@ -64,7 +64,7 @@ void signal_block_all(void);
 
 /* fork, around the host's: `before` in the parent, then `parent` and `child` (which has no pending
  * signals; its mask and altstack are the parent's). All signals are blocked in between. */
-void signal_before_fork(void);
+void signal_before_fork(Thread *t);
 void signal_after_fork_parent(Thread *t);
 void signal_after_fork_child(Thread *t);
 

@@ -47,14 +47,20 @@ void sys_dispatch(Thread *t);
 i64 sys_window_raw(u64 nr, const u64 a[6], const volatile u32 *pending);
 extern const char sys_window_begin[], sys_window_insn[], sys_window_end[], sys_window_abort[];
 
-/* By the calling thread. What the kernel does with the guest's memory is no business of an outer tool's. */
-static inline i64 sys_window(u64 nr, const u64 a[6])
+/* By the calling thread. What the kernel does with the guest's memory is no business of an outer
+ * tool's. _settled: !world_may_kick(), or world_wait_kicks() has been called, since the thread has
+ * been OUTSIDE. */
+static inline i64 sys_window_settled(u64 nr, const u64 a[6])
 {
     annot_foreign_begin();
     i64 r = sys_window_raw(nr, a, &mt_cpu.pending);
     annot_foreign_end();
     return r;
 }
+
+/* Never interrupted by the runtime's kick: what a kick cuts short (a write to a pipe, a timeout) is
+ * not to be had back. */
+i64 sys_window(u64 nr, const u64 a[6]);
 
 /* The same by int 0x80: a 32-bit call. MT_SYS_NO_INT80: there are none here. */
 i64 sys_window32(u64 nr, const u32 a[6], const volatile u32 *pending);
@@ -73,9 +79,18 @@ i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 /* The process, or with *is_thread (may be NULL) set the thread, that a pidfd stands for; 0: none. */
 pid_t sys_pidfd_pid(const Thread *t, int fd, bool *is_thread);
 
+/* A call has returned -EINTR: due to a signal that is the runtime's own, or that the guest has
+ * blocked? Then it is to be repeated (but not close: that has been done); otherwise the guest sees
+ * it, as after a stop and SIGCONT. */
+static inline bool sys_only_disturbed(const Thread *t)
+{
+    return t->disturbed && !t->pending.full;
+}
+
 /* The above for a call made on the guest's behalf, with what belongs to it: done again when only
- * the runtime's own kick interrupted it, and once more when the translator's write protection of code
- * pages made it fail with -EFAULT. Result as of sys_window(). */
+ * a signal that the guest is not to see interrupted it (Thread.disturbed), and once more when the
+ * translator's write protection of code pages made it fail with -EFAULT. Result as of
+ * sys_window(). */
 i64 sys_pass(Thread *t, u64 nr, const u64 a[6]);
 
 /* Makes write-protected code pages writable that the call `nr` may write to, so that it does not fail

@@ -3,7 +3,7 @@
  * Role:       what the fast path (sched/fastpath.c) does not do itself; knows the table, not the
  *             families.
  * Invariants: P1. a call that the guest did not ask for twice takes effect once: it is repeated
- *                 only after -EINTR that no guest signal caused, or after -EFAULT.
+ *                 only after -EINTR due to a signal that is not for the guest, or after -EFAULT.
  *             P2. mt_cpu.rip moves back onto the instruction only if nothing has been done.
  * Locking:    none; the thread is outside the world. */
 #include "sys/sys.h"
@@ -12,6 +12,7 @@
 #include "base/valgrind_annot.h"
 #include "base/stats.h"
 #include "jit/smc.h"
+#include "sched/world_inl.h"
 #include "sys/ptrace_slot.h"
 #include "sys/sys_events.h"
 
@@ -20,21 +21,19 @@
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
-enum {
-    SYSCALL_INSN_BYTES = 2,
-    MAX_REPEATS = 64, /* some file systems return -EINTR without any signal */
-};
+#define SYSCALL_INSN_BYTES 2
 
 #define X32_BIT 0x40000000u
 #define ERESTARTSYS_CODE 512
 
 bool (*sys_efault_hook)(Thread *t);
 
-/* May the call be repeated when only the runtime's kick interrupted it? The descriptor of an
- * interrupted close is closed already. */
-static bool may_repeat(u64 nr)
+i64 sys_window(u64 nr, const u64 a[6])
 {
-    return nr != SYS_close;
+    if (world_may_kick()) {
+        world_wait_kicks(thread_self());
+    }
+    return sys_window_settled(nr, a);
 }
 
 static void allow_range(void *arg, u64 addr, u64 len)
@@ -68,10 +67,10 @@ i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
 {
     bool known;
     u32 faults = 0;
-    int repeats = 0;
     for (;;) {
         sys_allow_writes(nr, a, &known);
         u32 epoch = smc_write_epoch();
+        t->disturbed = false;
         i64 r = sys_window(nr, a);
         if (MT_LIKELY(r != -EINTR && r != -EFAULT)) {
             return r;
@@ -81,7 +80,7 @@ i64 sys_pass(Thread *t, u64 nr, const u64 a[6])
                 return r;
             }
         } else {
-            if ((cpu_pending() & MT_PEND_SIGNAL) || !may_repeat(nr) || ++repeats > MAX_REPEATS) {
+            if (!sys_only_disturbed(t) || nr == SYS_close) {
                 return r;
             }
         }

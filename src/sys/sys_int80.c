@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/safe.h"
 #include "jit/smc.h"
+#include "sched/world_inl.h"
 #include "sys/procfs.h"
 #include "sys/sig_host.h"
 #include "sys/sys.h"
@@ -29,7 +30,7 @@
 
 #define MAX_ARGS 4096
 #define IPC_SHMAT 21
-#define MAX_REPEATS 64
+#define NR32_CLOSE 6
 #define TRAP_GP 13
 #define GP_VECTOR_80 0x402 /* error code: interrupt vector 0x80, in the IDT */
 
@@ -41,14 +42,18 @@ static i64 pass32(Thread *t, u32 nr, const u64 a[6])
 {
     const u32 b[6] = {(u32)a[0], (u32)a[1], (u32)a[2], (u32)a[3], (u32)a[4], (u32)a[5]};
     u32 faults = 0;
-    for (int repeats = 0;; repeats++) {
+    for (;;) {
+        t->disturbed = false;
+        if (world_may_kick()) {
+            world_wait_kicks(t);
+        }
         annot_foreign_begin();
         i64 r = sys_window32(nr, b, &mt_cpu.pending);
         annot_foreign_end();
         if (r == -EFAULT && faults < MT_EFAULT_REPEATS && sys_efault_hook && sys_efault_hook(t)) {
             faults++;
-        } else if (r != -EINTR || t->pending.full || repeats == MAX_REPEATS) {
-            return r; /* -EINTR otherwise: the runtime's kick */
+        } else if (r != -EINTR || !sys_only_disturbed(t) || nr == NR32_CLOSE) {
+            return r;
         }
     }
 }

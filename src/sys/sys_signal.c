@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #define MASK_BYTES sizeof(SigMask)
-#define MAX_REPEATS 64
 
 /* The kernel's stack_t. */
 typedef struct KernelStack {
@@ -152,13 +151,14 @@ static i64 call_with_mask(Thread *t, u64 nr, const u64 a[6], SigMask temporary)
     sys_allow_writes(nr, a, &known);
     signal_store_mask(t, temporary);
     signal_take_deferred(t);
-    for (int repeats = 0;; repeats++) {
+    for (;;) {
         u32 epoch = smc_write_epoch();
+        t->disturbed = false;
         r = sys_window(nr, a);
         if (r == -EFAULT && faults < MT_EFAULT_REPEATS && sys_efault_is_ours(t, nr, a, epoch)) {
             faults++;
-        } else if (r != -EINTR || t->pending.full || repeats > MAX_REPEATS) {
-            break; /* -EINTR otherwise: a kick, or a signal that the guest ignores */
+        } else if (r != -EINTR || !sys_only_disturbed(t)) {
+            break;
         }
     }
     if (is_interrupted(t, r, original)) {
@@ -265,12 +265,13 @@ i64 sys_rt_sigtimedwait(Thread *t, const u64 a[6])
     const u64 b[6] = {(u64)&host, a[1], a[2], MASK_BYTES};
     bool known;
     sys_allow_writes(SYS_rt_sigtimedwait, b, &known);
+    t->disturbed = false;
     i64 r = sys_window(SYS_rt_sigtimedwait, b);
     sig_defer_watch(0);
     if (r < 0 && sig_defer_take(these, &info)) {
         return give_info(t, &info, a[1]);
     }
-    return r == -EINTR && !t->pending.full ? MT_SYS_RESTART : r;
+    return r == -EINTR && sys_only_disturbed(t) ? MT_SYS_RESTART : r;
 }
 
 static i64 signalfd(Thread *t, u64 nr, const u64 a[6])

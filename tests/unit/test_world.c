@@ -299,6 +299,74 @@ static void synchronize_spinning(void)
     finish(b);
 }
 
+/* Code that ends as soon as a kick is announced, and "system calls" in turn: K3, the kick comes in
+ * none. */
+static void *call_often(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    while (!mt_load_relaxed(&quit)) {
+        world_enter(&s->t);
+        world_code_begin(&s->t);
+        while ((mt_load_relaxed(&s->cpu.pending) | mt_load_relaxed(&quit)) == 0) {
+            __asm__ volatile("pause" ::: "memory");
+        }
+        world_code_end(&s->t);
+        if (mt_load_relaxed(&s->cpu.pending) != 0) {
+            world_safepoint(&s->t);
+        }
+        world_leave(&s->t);
+        if (world_may_kick()) {
+            world_wait_kicks(&s->t);
+        }
+        if (mt_load_relaxed(&s->cpu.pending) == 0) {
+            u32 before = s->kicks;
+
+            sim_sleep_us(sim_random(s) % 500);
+            CHECK(s->kicks == before);
+            mt_fetch_add(&progress, 1);
+        }
+    }
+    world_detach(&s->t);
+    return NULL;
+}
+
+static void calls(WorldConfig c)
+{
+    enum { CALLERS = 3 };
+    Sim *s[CALLERS];
+
+    begin(c);
+    for (int i = 0; i < CALLERS; i++) {
+        s[i] = start(i, call_often);
+    }
+    sim_kick_delay_us = 200;
+    for (int round = 0; round < 300 || mt_load_relaxed(&progress) < 100; round++) {
+        if (round % 3 == 0) {
+            world_synchronize(&self->t);
+            continue;
+        }
+        (round % 3 == 1 ? world_stop : world_stop_empty)(&self->t);
+        world_resume(&self->t);
+    }
+    mt_store_relaxed(&quit, 1);
+    world_synchronize(&self->t);
+    for (int i = 0; i < CALLERS; i++) {
+        finish(s[i]);
+    }
+}
+
+static void calls_parallel(void)
+{
+    calls((WorldConfig){.parallel = true});
+}
+
+static void calls_sequential(void)
+{
+    calls((WorldConfig){.fair = FAIR_YES, .quantum = 100000});
+}
+
 static void *hold_section(void *arg)
 {
     Sim *s = arg;
@@ -781,6 +849,8 @@ CASE(stop_waits_for_runtime)
 CASE(stop_during_grace)
 CASE(synchronize_spinning)
 CASE(synchronize_section)
+CASE(calls_parallel)
+CASE(calls_sequential)
 CASE(competing_stops)
 CASE(fences)
 CASE(membarrier_denied)
@@ -803,6 +873,8 @@ int main(void)
         cmocka_unit_test(test_stop_during_grace),
         cmocka_unit_test(test_synchronize_spinning),
         cmocka_unit_test(test_synchronize_section),
+        cmocka_unit_test(test_calls_parallel),
+        cmocka_unit_test(test_calls_sequential),
         cmocka_unit_test(test_competing_stops),
         cmocka_unit_test(test_fences),
         cmocka_unit_test(test_membarrier_denied),

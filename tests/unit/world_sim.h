@@ -34,8 +34,11 @@ typedef struct Sim {
     pthread_t host;
     u64 rng;
     int id;
-    u64 work; /* turns of the loop; written by assembly only */
+    u64 work;           /* turns of the loop; written by assembly only */
+    volatile u32 kicks; /* that have arrived; written by the thread's handler */
 } Sim;
+
+static u32 sim_kick_delay_us; /* whoever kicks loses its processor just before */
 
 static __thread Sim *sim_self;
 
@@ -65,14 +68,25 @@ __attribute__((no_sanitize("thread"))) static inline void sim_handler(int sig, s
 
     if (sim_self != NULL) {
         *(volatile u32 *)&sim_self->t.kicked = 0;
+        sim_self->kicks = sim_self->kicks + 1;
     }
     if (pc >= (u64)sim_loop_begin && pc < (u64)sim_loop_end) {
         uc->uc_mcontext.gregs[REG_RIP] = (greg_t)sim_loop_end;
     }
 }
 
+static inline void sim_sleep_us(u64 us)
+{
+    struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+
+    nanosleep(&ts, NULL);
+}
+
 static inline bool sim_kick(Thread *t)
 {
+    if (sim_kick_delay_us != 0) {
+        sim_sleep_us(sim_kick_delay_us);
+    }
     return syscall(SYS_tgkill, mt_load_relaxed(&t->tgid), mt_load_relaxed(&t->tid), SIM_KICK) == 0;
 }
 
@@ -136,13 +150,6 @@ static inline u64 sim_now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (u64)ts.tv_sec * 1000000000 + (u64)ts.tv_nsec;
-}
-
-static inline void sim_sleep_us(u64 us)
-{
-    struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
-
-    nanosleep(&ts, NULL);
 }
 
 #endif
