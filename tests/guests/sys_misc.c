@@ -43,6 +43,7 @@ static void process_controls(void)
     CHECK(prctl(PR_GET_DUMPABLE) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
     CHECK(prctl(PR_SET_KEEPCAPS, 7) == -1 && errno == EINVAL);
     SAY_RESULT(prctl(12345, 1, 2, 3, 4));
+    SAY_RESULT(prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 0, 0, 0, 0)); /* off, as it is */
     int *tid_address = NULL;
     CHECK(prctl(PR_GET_TID_ADDRESS, &tid_address) == 0 && tid_address);
     long n = prctl(0x41555856 /* PR_GET_AUXV */, aux, sizeof(aux), 0, 0);
