@@ -95,8 +95,9 @@ safe_cas_fault:
     .cfi_endproc
     .size safe_cas_raw, . - safe_cas_raw
 
-/* void safe_touch_raw(u8 *p, bool write, const u32 *unless): accesses the byte, and changes nothing. Ends at once
- * with *unless set; a handler that sets it while the access waits for its page goes on at safe_touch_end. */
+/* void safe_touch_raw(u8 *p, bool write, const u32 *unless): accesses the byte, and changes
+ * nothing. Ends at once with *unless set; a handler that sets it while the access waits for its
+ * page goes on at safe_touch_end. */
     .globl safe_touch_raw
     .hidden safe_touch_raw
     .type safe_touch_raw, @function

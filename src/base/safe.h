@@ -24,8 +24,9 @@ i64 safe_read_str(char *dst, GuestAddr src, size_t n);
  * -EFAULT. */
 int safe_cmpxchg32(GuestAddr addr, u32 old, u32 new_value, u32 *seen);
 
-/* Accesses a byte, if it can be accessed, without changing it; writing, so that it is there to be written. Waits for
- * its page as long as *unless is 0: set in a signal handler, which takes safe_touch_abort(). */
+/* Accesses a byte, if it can be accessed, without changing it; writing, so that it is there to be
+ * written. Waits for its page as long as *unless is 0: set in a signal handler, which takes
+ * safe_touch_abort(). */
 void safe_touch(GuestAddr addr, bool write, const u32 *unless);
 /* The pc to resume at, if pc is in safe_touch(), else 0. */
 u64 safe_touch_abort(u64 pc);

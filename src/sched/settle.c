@@ -76,8 +76,8 @@ static u64 number_after(const char *text, const char *key)
     return p != NULL ? strtoull(p + strlen(key), NULL, 10) : 0;
 }
 
-/* The kernel's letter for the thread's state; 0: not to be had, -1: it is gone. Fills in its count of context
- * switches. */
+/* The kernel's letter for the thread's state; 0: not to be had, -1: it is gone. Fills in its count
+ * of context switches. */
 static int state_of(Sample *s)
 {
     char buf[4096];
@@ -173,7 +173,8 @@ static bool settled(Samples *s, u64 waited)
     return still_away(s) && !world_in_transit();
 }
 
-/* Has the thread used no processor for a millisecond? No descriptor is needed for that. Unknown: perhaps. */
+/* Has the thread used no processor for a millisecond? No descriptor is needed for that. Unknown:
+ * perhaps. */
 static bool has_not_run(pid_t tid)
 {
     clockid_t clock = ~tid << 3 | 6; /* MAKE_THREAD_CPUCLOCK in the kernel's posix-timers */

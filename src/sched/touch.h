@@ -5,8 +5,8 @@
 
 #include "sched/thread.h"
 
-/* OUTSIDE: accesses what the guest instruction at mt_cpu.rip will, and waits for it to be there. Ends early if a
- * signal is pending. */
+/* OUTSIDE: accesses what the guest instruction at mt_cpu.rip will, and waits for it to be there.
+ * Ends early if a signal is pending. */
 void touch_operands(Thread *t);
 
 #endif

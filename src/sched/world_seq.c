@@ -33,8 +33,8 @@ static u64 turns;        /* that have been given so far, and given back */
 static bool watched;     /* somebody looks whether the holder sleeps */
 static u64 rng;
 
-/* For how long the only one who waits trusts the holder to run. Two wait twice as long each, and so on: so
- * all of them together look at it no more often. */
+/* For how long the only one who waits trusts the holder to run. Two wait twice as long each, and
+ * so on: so all of them together look at it no more often. */
 #define WATCH_NS 5000000
 #define WATCH_AGAIN_NS 1000000 /* in a program in which it has slept */
 static i64 patience = WATCH_NS;
@@ -156,8 +156,8 @@ static void give_locked(bool force)
     }
 }
 
-/* The arbiter's work: wait until it is certain who is at the gate, then choose. Another one does it if this
- * one has been frozen meanwhile. */
+/* The arbiter's work: wait until it is certain who is at the gate, then choose. Another one does
+ * it if this one has been frozen meanwhile. */
 static void arbitrate_locked(Thread *t)
 {
     arbiter = t;
@@ -172,7 +172,8 @@ static void arbitrate_locked(Thread *t)
 
 /* ---- a holder that sleeps ---- */
 
-/* Does the holder sleep where it can be made to stand still? In a page fault of translated code, that is. */
+/* Does the holder sleep where it can be made to stand still? In a page fault of translated code,
+ * that is. */
 static bool holder_sleeps_locked(void)
 {
     bool in_code = world_where(mt_load_acquire(&holder->world_state)) == WORLD_CODE;
@@ -186,8 +187,9 @@ static bool holder_sleeps_locked(void)
     return sleeps && turns == turn;
 }
 
-/* The page fault may be another guest thread's to end, which needs its turn for it: t, queued, takes it from the
- * holder. That one stands still by W6, and finds out when it leaves the world (seq_leave()) or enters (Q5). */
+/* The page fault may be another guest thread's to end, which needs its turn for it: t, queued,
+ * takes it from the holder. That one stands still by W6, and finds out when it leaves the world
+ * (seq_leave()) or enters (Q5). */
 static void take_from_sleeper_locked(Thread *t)
 {
     u64 turn = turns;
@@ -262,8 +264,8 @@ static void take_turn(Thread *t)
 
 /* ---- enter, leave, hand over ---- */
 
-/* t, OUTSIDE, comes INSIDE when it is its turn and no stop is under way. While it waits for the end of a stop it
- * can lose its turn. */
+/* t, OUTSIDE, comes INSIDE when it is its turn and no stop is under way. While it waits for the
+ * end of a stop it can lose its turn. */
 void seq_enter(Thread *t)
 {
     for (;;) {
@@ -305,8 +307,8 @@ void seq_quantum_end(Thread *t)
 
 /* ---- stops ---- */
 
-/* With a seed nobody is chosen while one that is OUTSIDE stops the world: it sleeps in between, and not for
- * a reason that lasts. */
+/* With a seed nobody is chosen while one that is OUTSIDE stops the world: it sleeps in between,
+ * and not for a reason that lasts. */
 void seq_stop_begin(Thread *t)
 {
     set_phase(t, GATE_ARRIVING);
