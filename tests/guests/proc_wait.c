@@ -75,17 +75,23 @@ static void deaths(void)
 
 static void stops(void)
 {
-    int status;
+    int status, seen[2];
+    char byte;
+    CHECK(pipe(seen) == 0);
+    fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
+        close(seen[1]);
         raise(SIGSTOP);
-        _exit(8);
+        _exit(read(seen[0], &byte, 1) == 0 ? 8 : 9); /* its end would hide that it was continued */
     }
     CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
     printf("stopped by %d\n", WSTOPSIG(status));
     CHECK(waitpid(pid, &status, WNOHANG) == 0);
     kill(pid, SIGCONT);
     CHECK(waitpid(pid, &status, WCONTINUED) == pid && WIFCONTINUED(status));
+    close(seen[0]);
+    close(seen[1]);
     show("continued", pid);
 }
 
