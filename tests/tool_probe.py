@@ -64,7 +64,10 @@ def check_code(tool, guest, mode):
     if done.returncode != native.returncode or done.stdout != native.stdout:
         return ["exit status %d" % done.returncode, *done.stderr.splitlines()[-5:]]
     told = [line for line in done.stderr.splitlines() if line.startswith("probe: ")]
-    bad = [line for line in told if not re.search(" wrong 0 loads 0 .* rsp 0 ", line)]
+    # The tool loads each operand twice: another thread of the guest may have stored in between.
+    several = "keys_guest" in guest[0] and "--parallel=no" not in mode
+    bad = [line for line in told
+           if not re.search(" wrong 0 loads %s .* rsp 0 " % ("[0-2]" if several else "0"), line)]
     return bad if told else ["the tool has said nothing"]
 
 
