@@ -132,7 +132,9 @@ static i64 request(Thread *t, const u64 a[6])
         return sched_quiesce(t, stop_quiet, copy);
     }
     if (ptrace_resumes(a[0]) || a[0] == PTRACE_KILL) {
+        /* At once: the tracee may be handed the turn, and a kick must not send the tracer to wait for it. */
         world_thaw(t, (pid_t)a[1]);
+        return sys_raw(SYS_ptrace, a[0], a[1], a[2], a[3], 0, 0);
     }
     return sys_pass(t, SYS_ptrace, a);
 }
