@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * childcode.c -- code that forked children have had to translate.
- * Role:       a table in memory that a process shares with the children it forks. Who translates enters the block's
- *             address; an address that is entered again, by another child, is queued for the parent, which
- *             translates it before its next fork. So nothing is translated ahead that was needed only once, and
- *             a parent whose children go different ways does at most half as much as they did.
- * Concurrency: all words are hints, atomic and relaxed: children enter while the parent takes. What is told may be
- *             code of the child's alone: the parent translates whatever it has itself at that address,
- *             if that is code that it can't write to; a translation that is never run does no harm.
- *             `told` and `asked` change in a fork's child, which is alone; `asked` once more, from NULL. */
+ * Role:       a table in memory that a process shares with the children it forks. Who translates
+ *             enters the block's address; an address that is entered again, by another child, is
+ *             queued for the parent, which translates it before its next fork. So nothing is
+ *             translated ahead that was needed only once, and a parent whose children go different
+ *             ways does at most half as much as they did.
+ * Concurrency: all words are hints, each atomic by itself and in no order: children enter while the
+ *             parent takes. What is told may be code of the child's alone: the parent translates
+ *             whatever it has itself at that address, if that is code that it can't write to; a
+ *             translation that is never run does no harm. `told` and `asked` change in a fork's
+ *             child, which is alone; `asked` once more, from NULL. */
 #include "sched/childcode.h"
 
 #include "base/atomics.h"
@@ -124,7 +126,7 @@ static void share_table(void)
 /* What is translated ahead depends on when children ran, which a seed for hand-overs rules out. */
 void childcode_before_fork(Thread *t)
 {
-    ChildCode *c = mt_load_acquire(&asked);
+    ChildCode *c = mt_load_relaxed(&asked); /* fresh memory is all zeroes to everyone */
 
     if (!mt_opts.child_code || mt_opts.sched_seed != NULL) {
         return;

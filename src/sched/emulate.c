@@ -516,8 +516,9 @@ static bool calls(const Insn *in, u64 target)
     return m != NULL && safe_read(&v, operand_address(in, m), 8) == 0 && v == target;
 }
 
-/* Where the near indirect call to `target` is that ends at `end`; 0: there is none. Of two that it could be, with
- * and without REX, the one with it: more likely than that the instruction in front ends with such a byte. */
+/* Where the near indirect call to `target` is that ends at `end`; 0: there is none. Of two that it
+ * could be, with and without REX, the one with it: more likely than that the instruction in front
+ * ends with such a byte. */
 static GuestAddr call_in_front(GuestAddr end, u64 target)
 {
     GuestAddr found = 0;

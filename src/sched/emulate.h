@@ -12,9 +12,10 @@
  * domain, OUTSIDE. */
 bool emulate_insn(Thread *t);
 
-/* A branch has led to mt_cpu.rip, where there is no code. If that isn't canonical, a near call would have faulted
- * itself, and all that it did stands on the stack: is there an indirect call in front of the return address, and does
- * its operand still hold rip, then rip and rsp are made the call's. OUTSIDE. */
+/* A branch has led to mt_cpu.rip, where there is no code. If that isn't canonical, a near call would
+ * have faulted itself, and all that it did stands on the stack: is there an indirect call in front
+ * of the return address, and does its operand still hold rip, then rip and rsp are made the call's.
+ * OUTSIDE. */
 void emulate_undo_call(void);
 
 #endif

@@ -506,10 +506,10 @@ static void run_behind(Thread *t)
             translate_flush(t);
         }
         generation = mt_cache.generation;
-        pending = __atomic_fetch_and(&mt_cpu.pending, MT_PEND_WORLD | MT_PEND_RCU,
-                                     __ATOMIC_RELAXED);
+        /* Atomic: handlers and stoppers set bits meanwhile. */
+        pending = mt_fetch_and(&mt_cpu.pending, MT_PEND_WORLD | MT_PEND_RCU);
         reason = fast_run(t, cache_exec_addr(block_host(b)));
-        __atomic_fetch_or(&mt_cpu.pending, pending, __ATOMIC_RELAXED);
+        mt_fetch_or(&mt_cpu.pending, pending);
         if (generation == mt_cache.generation) {
             smc_retire_private(b);
         }

@@ -177,8 +177,8 @@ static bool settled(Samples *s, u64 waited)
  * perhaps. */
 static bool has_not_run(pid_t tid)
 {
-    clockid_t clock = (clockid_t)(~(u32)tid << 3 |
-                                  6); /* MAKE_THREAD_CPUCLOCK in the kernel's posix-timers */
+    /* MAKE_THREAD_CPUCLOCK in the kernel's posix-timers */
+    clockid_t clock = (clockid_t)(~(u32)tid << 3 | 6);
     struct timespec ms = {0, 1000000}, before = {0, 0}, after = {0, 0};
 
     clock_gettime(clock, &before);
