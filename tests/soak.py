@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Stress for minutes or hours: ./run soak --seconds N or --hours N [--seed N] [-j N].
+"""Stress for minutes or hours: ./run soak --seconds N or --hours N [--seed N].
 
 Again and again one of these, with a seed that is printed, as is the command that repeats it:
     tests/guests/thr_soak.c   2 to 500 threads do everything to each other: mutexes, condition variables,
