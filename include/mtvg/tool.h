@@ -352,8 +352,7 @@ typedef struct MtvgSyscall {
 /* A function that uses general registers only. */
 #define MTVG_LIGHT __attribute__((target("general-regs-only")))
 
-/* --- the log, the guest's memory
- * --------------------------------------------------------------- */
+/* --- the log, the guest's memory -------------------------------------------------------------- */
 
 /* A line of its own in the log, "==PID== text" (at most 1,000 bytes); dropped with -q. */
 void mtvg_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

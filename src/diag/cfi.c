@@ -9,6 +9,9 @@
 #include <string.h>
 
 #define REMEMBER_MAX 16
+/* Real ones are far smaller; in sparse files and memory there is room for endless ones. */
+#define ENTRY_MAX (1u << 20)
+#define SECTION_MAX (64u << 20)
 
 /* Encodings of pointers (Linux Standard Base, "DWARF Exception Header Encoding"). */
 enum {
@@ -99,7 +102,7 @@ static bool read_entry(const Section *s, GuestAddr at, Entry *e)
     bool wide = length == 0xffffffff;
     length = wide ? read_u(r, 8) : length;
     e->terminator = length == 0;
-    if (r->bad || length > r->end - r->at) {
+    if (r->bad || length > r->end - r->at || length > ENTRY_MAX) {
         return false;
     }
     e->next = r->at + length;
@@ -135,15 +138,16 @@ static void read_augmentation(Cie *c, Reader *r, const char *letters, GuestAddr 
     }
 }
 
+/* c->at stays 0 if it can't be read, or is of a kind that is not known. */
 static bool read_cie(const Section *s, GuestAddr at, Cie *c)
 {
     Entry e;
     char letters[8] = "";
+    *c = (Cie){.encoding = ENC_ABSPTR};
     if (!read_entry(s, at, &e) || e.terminator || e.cie != 0) {
         return false;
     }
     Reader *r = &e.r;
-    *c = (Cie){.at = at, .encoding = ENC_ABSPTR};
     u8 version = read_u8(r), b;
     for (unsigned i = 0; (b = read_u8(r)) != 0; i++) {
         if (i == sizeof(letters) - 1) {
@@ -173,6 +177,7 @@ static bool read_cie(const Section *s, GuestAddr at, Cie *c)
         r->bad = r->bad || data.bad;
     }
     c->program = *r;
+    c->at = r->bad ? 0 : at;
     return !r->bad;
 }
 
@@ -380,7 +385,8 @@ static bool search_all(const Section *s, bool ends_at_zero, GuestAddr pc, CfiRul
     Entry e;
     Cie c = {0};
     Fde f;
-    for (GuestAddr at = s->start; at < s->end && read_entry(s, at, &e); at = e.next) {
+    for (GuestAddr at = s->start;
+         at < s->end && at - s->start < SECTION_MAX && read_entry(s, at, &e); at = e.next) {
         if (e.terminator && ends_at_zero) {
             return false;
         }

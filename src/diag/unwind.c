@@ -13,6 +13,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#define CALL_MAX 7 /* bytes of a call */
 #define UC_GREGS offsetof(ucontext_t, uc_mcontext.gregs)
 
 /* DWARF's register -> ucontext's, and the hardware's number. */
@@ -54,7 +55,7 @@ static bool leave_handler(Unwinder *u)
     return true;
 }
 
-/* Length of the indirect call (ff /2) that the bytes may be, without prefixes. */
+/* Length of the indirect call (ff /2) that the bytes, three at least, may be, without prefixes. */
 static unsigned indirect_call(const u8 *code)
 {
     unsigned mod = code[1] >> 6, rm = code[1] & 7;
@@ -72,20 +73,20 @@ static unsigned indirect_call(const u8 *code)
 /* Is there a call before it? */
 static bool is_return_address(GuestAddr pc)
 {
-    u8 code[8] = {0};
+    u8 code[CALL_MAX + 1] = {0}; /* one more: that of two bytes has no SIB byte */
     if (!aspace_is_exec(pc - 1)) {
         return false;
     }
-    for (unsigned n = 1; n <= sizeof(code); n++) { /* as many as there are */
-        if (safe_read(code + sizeof(code) - n, pc - n, 1) != 0) {
+    for (unsigned n = 1; n <= CALL_MAX; n++) { /* as many as there are */
+        if (safe_read(code + CALL_MAX - n, pc - n, 1) != 0) {
             break;
         }
     }
-    if (code[sizeof(code) - 5] == 0xe8) {
+    if (code[CALL_MAX - 5] == 0xe8) {
         return true;
     }
-    for (unsigned n = 2; n <= 7; n++) {
-        if (indirect_call(code + sizeof(code) - n) == n) {
+    for (unsigned n = 2; n <= CALL_MAX; n++) {
+        if (indirect_call(code + CALL_MAX - n) == n) {
             return true;
         }
     }

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 #include <unwind.h>
 
@@ -226,12 +227,63 @@ static void test_nonsense(void **state)
     free(copy);
 }
 
+/* Memory that never ends, a page of which is what `head` says: each look-up ends soon. */
+static bool find_in_sparse(const u8 *head, size_t n, bool has_end)
+{
+    const size_t size = 1ull << 40;
+    CfiRule rule;
+    u8 *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                 -1, 0);
+    assert_ptr_not_equal(p, MAP_FAILED);
+    memcpy(p, head, n);
+    CfiTables t = {.debug = (GuestAddr)p, .debug_end = has_end ? (GuestAddr)p + size : ~0ull};
+    bool found = cfi_find(&t, 0x1000, &rule);
+    munmap(p, size);
+    return found;
+}
+
+static void test_endless(void **state)
+{
+    /* A CIE, and a function from 0 to 0x10000000 whose program is 2^39 bytes of DW_CFA_nop. */
+    static const u8 wide[] = {
+        12,   0,    0,    0,    0xff, 0xff, 0xff, 0xff, 1,    0, 1, 0x78, 16, 0, 0, 0, /* CIE */
+        0xff, 0xff, 0xff, 0xff, 0,    0,    0,    0,    0x80, 0, 0, 0,                 /* length */
+        0,    0,    0,    0,    0,    0,    0,    0,                                   /* its CIE */
+        0,    0,    0,    0,    0,    0,    0,    0,    0,    0, 0, 0x10, 0,  0, 0, 0, /* range */
+    };
+    catch_faults();
+    assert_false(find_in_sparse(wide, sizeof(wide), true));
+    assert_false(find_in_sparse(wide, 0, true)); /* entries of no length */
+    assert_false(find_in_sparse(wide, 0, false));
+}
+
+/* A CIE that can't be used is not used for a second function either. */
+static void test_bad_cie(void **state)
+{
+    static u8 eh[] = {
+        12, 0, 0, 0, 0,  0, 0, 0, 1, 0, 1, 0x78, 200, 0, 0, 0, /* register 200 */
+        20, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0,    0,   0, 0, 0,
+        0,  1, 0, 0, 0,  0, 0, 0, /* 0...0xff */
+        20, 0, 0, 0, 44, 0, 0, 0, 0, 1, 0, 0,    0,   0, 0, 0,
+        0,  1, 0, 0, 0,  0, 0, 0,
+    };
+    CfiTables t = {.eh = (GuestAddr)eh, .eh_end = (GuestAddr)eh + sizeof(eh)};
+    CfiRule rule;
+    catch_faults();
+    assert_false(cfi_find(&t, 0x10, &rule));
+    assert_false(cfi_find(&t, 0x110, &rule));
+    eh[12] = 16; /* the return address's own */
+    assert_true(cfi_find(&t, 0x10, &rule));
+    assert_true(cfi_find(&t, 0x110, &rule));
+    assert_int_equal(rule.ra, CFI_PC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_own_stack),
-        cmocka_unit_test(test_expressions),
-        cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_own_stack), cmocka_unit_test(test_expressions),
+        cmocka_unit_test(test_nonsense),  cmocka_unit_test(test_endless),
+        cmocka_unit_test(test_bad_cie),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
