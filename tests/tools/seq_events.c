@@ -6,7 +6,6 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -17,19 +16,14 @@
 
 enum { THREADS = 4 };
 
-static volatile uint64_t order, counts[THREADS]; /* raced on */
+#include "seq.h"
+
+static volatile uint64_t counts[THREADS]; /* raced on */
 static __thread volatile uint64_t *count;
-static pthread_t threads[THREADS];
-static pthread_barrier_t barrier;
 static _Atomic int word;
 static volatile int counting;
 static sem_t served;
 static int epoll, events[THREADS];
-
-static void seen(uint64_t what)
-{
-    order = order * 31 + what + 1;
-}
 
 static void handler(int sig)
 {
@@ -135,7 +129,6 @@ int main(void)
 {
     signal(SIGUSR1, handler);
     signal(SIGUSR2, handler);
-    pthread_barrier_init(&barrier, NULL, THREADS);
     sem_init(&served, 0, 0);
     counting = 1;
     epoll = epoll_create1(0);
@@ -147,13 +140,8 @@ int main(void)
             return 1;
         }
     }
-    for (long i = 0; i < THREADS; i++) {
-        if (pthread_create(&threads[i], NULL, body, (void *)i) != 0) {
-            return 1;
-        }
-    }
-    for (int i = 0; i < THREADS; i++) {
-        pthread_join(threads[i], NULL);
+    if (run_threads(body) != 0) {
+        return 1;
     }
     printf("%llx\n", (unsigned long long)order);
     return 0;

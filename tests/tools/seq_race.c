@@ -5,27 +5,21 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <unistd.h>
 
 enum { THREADS = 5 };
 
-static volatile uint64_t shared, order; /* raced on */
+#include "seq.h"
+
+static volatile uint64_t shared; /* raced on */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
-static pthread_barrier_t barrier;
-static pthread_t threads[THREADS];
 static int turn, pipes[2];
-
-static void seen(long who)
-{
-    order = order * 31 + (uint64_t)who + 1;
-}
 
 static void handler(int sig)
 {
-    seen(100 + sig);
+    seen(100 + (uint64_t)sig);
 }
 
 static void *short_lived(void *arg)
@@ -104,17 +98,11 @@ static void *body(void *arg)
 int main(void)
 {
     signal(SIGUSR1, handler);
-    pthread_barrier_init(&barrier, NULL, THREADS);
     if (pipe(pipes) != 0) {
         return 1;
     }
-    for (long i = 0; i < THREADS; i++) {
-        if (pthread_create(&threads[i], NULL, body, (void *)i) != 0) {
-            return 1;
-        }
-    }
-    for (int i = 0; i < THREADS; i++) {
-        pthread_join(threads[i], NULL);
+    if (run_threads(body) != 0) {
+        return 1;
     }
     printf("%llx %llx\n", (unsigned long long)shared, (unsigned long long)order);
     return 0;
