@@ -4,7 +4,8 @@
 
     tests/tool_outside.py --build BUILD
 
-The example of docs/TOOLS.md, built as it says there; and tools/outside.c."""
+The example of docs/TOOLS.md, built as it says there; and tools/outside.c. What is installed names functions in
+stack traces, and has a manual page with all options and the documents."""
 import argparse
 import os
 import re
@@ -35,6 +36,7 @@ int main(int argc, char **argv)
     return 7;
 }
 """
+CRASH = "static void crash(void) { __builtin_trap(); }\nint main(void) { crash(); return 0; }\n"
 TOLD = ["wrong 0"] + [what + " 1" for what in
                       ("dead", "accesses", "counts", "threads", "maps", "calls", "signals", "replaced")]
 
@@ -57,6 +59,24 @@ def check(ok, what, detail=""):
     if not ok:
         print("    " + detail.replace("\n", "\n    "))
     return bool(ok)
+
+
+def check_installed(prefix, folder, run):
+    put(os.path.join(folder, "crash.c"), CRASH)
+    done = run("cc -g -O0 -o crash crash.c && mtvg ./crash")
+    ok = check(re.search(r"at 0x[0-9A-F]+: crash \(crash\.c:1\)", done.stderr), "names", done.stderr)
+    with open(os.path.join(prefix, "share", "man", "man1", "mtvg.1")) as f:
+        page = f.read().replace("\\-", "-")
+    options = re.findall(r"^    (--[a-z0-9-]+=?)", run("mtvg --help").stdout, re.M)
+    missing = [o for o in options if not re.search(r"^\.BI? %s( |$)" % o, page, re.M)]
+    ok &= check(len(options) > 20 and not missing, "manual page", " ".join(missing))
+    if shutil.which("groff"):
+        done = run("groff -man -Tascii -ww -z %s/share/man/man1/mtvg.1" % prefix)
+        ok &= check(done.returncode == 0 and not done.stderr, "groff", done.stderr)
+    docs = {os.path.relpath(os.path.join(d, n), prefix) for d, _, names in os.walk(prefix) for n in names}
+    ok &= check({"share/doc/mtvg/README.md", "share/doc/mtvg/docs/TOOLS.md"} <= docs, "documents",
+                "\n".join(sorted(docs)))
+    return ok
 
 
 def main():
@@ -92,6 +112,7 @@ def main():
                         "outside " + options, done.stdout + done.stderr)
         done = run("mtvg --version; ./outside --tool=lackey /bin/true")
         ok &= check(done.returncode == 0 and "Counted by lackey" in done.stderr, "--tool=lackey", done.stderr)
+        ok &= check_installed(prefix, folder, run)
     return not ok
 
 

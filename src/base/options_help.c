@@ -21,7 +21,7 @@ static void print_size(char *buf, size_t size, u64 n)
     snprintf(buf, size, "%llu%.1s", (unsigned long long)n, i ? &suffix[i] : "");
 }
 
-static void print_default(const OptRow *row, char *buf, size_t size)
+void options_default_text(const OptRow *row, char *buf, size_t size)
 {
     size_t len;
     const char *word;
@@ -66,7 +66,7 @@ static void print_row(FILE *f, const OptRow *row)
 {
     char left[128], def[64], help[512];
     int n = snprintf(left, sizeof(left), "    --%s=%s", row->name, row->meta);
-    print_default(row, def, sizeof(def));
+    options_default_text(row, def, sizeof(def));
     snprintf(help, sizeof(help), "%s [%s]", row->help, def);
     fprintf(f, "%s", left);
     print_wrapped(f, (size_t)n, help);
@@ -78,15 +78,14 @@ static void print_plain(FILE *f, const char *left, const char *help)
     print_wrapped(f, strlen(left) + 4, help);
 }
 
-static const struct {
-    const char *group, *title;
-} groups[] = {
+const OptGroup mt_opt_groups[] = {
     {"basic", "Basic options"},
     {"threads", "Threads"},
     {"jit", "Translation"},
     {"debug", "Debugging mtvg itself"},
     {"lackey", "Options of --tool=lackey"},
 };
+const int mt_opt_ngroups = MT_ARRAY_SIZE(mt_opt_groups);
 
 static void print_help(FILE *f)
 {
@@ -94,15 +93,15 @@ static void print_help(FILE *f)
             "usage: mtvg [options] program [arguments]\n\n"
             "Runs an unmodified program under dynamic binary instrumentation, its threads at the\n"
             "same time. Defaults are in brackets; \"--name\" alone means \"--name=yes\".\n");
-    for (size_t g = 0; g < MT_ARRAY_SIZE(groups); g++) {
-        fprintf(f, "\n%s:\n", groups[g].title);
+    for (int g = 0; g < mt_opt_ngroups; g++) {
+        fprintf(f, "\n%s:\n", mt_opt_groups[g].title);
         if (g == 0) {
             print_plain(f, "-h, --help", "print this and exit");
             print_plain(f, "--version", "print the version and exit");
             print_plain(f, "-q, -v", "say less, say more");
         }
         for (int i = 0; i < mt_opt_nrows; i++) {
-            if (strcmp(mt_opt_rows[i].group, groups[g].group) == 0) {
+            if (strcmp(mt_opt_rows[i].group, mt_opt_groups[g].group) == 0) {
                 print_row(f, &mt_opt_rows[i]);
             }
         }

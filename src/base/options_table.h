@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * options_table.h -- options.def as a table, for the files that options.c is split into. */
+ * options_table.h -- options.def as a table, for the files that options.c is split into, and for
+ * the manual page (src/gen/mkman.c). */
 #ifndef MT_OPTIONS_TABLE_H
 #define MT_OPTIONS_TABLE_H
 
@@ -19,6 +20,17 @@ typedef struct OptRow {
 
 extern const OptRow mt_opt_rows[];
 extern const int mt_opt_nrows;
+
+/* The groups that --help shows, in its order. */
+typedef struct OptGroup {
+    const char *group, *title;
+} OptGroup;
+
+extern const OptGroup mt_opt_groups[];
+extern const int mt_opt_ngroups;
+
+/* The default value, as a user would write it ("128M"; "none" for no string), cut at `size` bytes. */
+void options_default_text(const OptRow *row, char *buf, size_t size);
 
 /* Word number `index` of "a|b|c" and its length, or NULL. */
 const char *options_enum_word(const char *list, int index, size_t *len);
