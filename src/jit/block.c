@@ -34,7 +34,7 @@ int block_arena_init(u64 cache_size)
     return 0;
 }
 
-_Static_assert(sizeof(Block) == 64 && sizeof(Edge) == 20, "grow them with care");
+_Static_assert(sizeof(Block) == 64 && sizeof(Edge) == 12, "grow them with care");
 
 static u64 block_bytes(const BlockShape *s)
 {
@@ -96,9 +96,6 @@ static void annot_reuse(Block *b)
         annot_clean(&b->dead, sizeof(b->dead));
         annot_clean(&b->ind, sizeof(b->ind));
         annot_clean(&b->call, sizeof(b->call));
-        for (u32 i = 0; i < b->nedges; i++) {
-            annot_clean(&block_edges(b)[i].to, sizeof(BlockRef));
-        }
     }
 }
 

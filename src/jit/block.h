@@ -16,7 +16,7 @@ typedef u32 EdgeRef;
 typedef enum EdgeKind {
     EDGE_DIRECT, /* can be linked */
     EDGE_CALL,   /* the same, by a host call: it pushes the address of the return point behind it */
-    EDGE_RETURN, /* not an exit: the return point at in_next (CacheOff), for guest address
+    EDGE_RETURN, /* not an exit: that return point, for guest address
                   * `target` */
     EDGE_SYSCALL, /* target: behind the syscall instruction */
     EDGE_EMULATE, /* target: the instruction to emulate */
@@ -29,16 +29,18 @@ typedef enum EdgeKind {
 } EdgeKind;
 
 /* An exit of a block; there are three or four a block, so every byte counts. Immutable but for the
- * fields marked. What depends on the block is behind the functions below. */
+ * field marked; which block it is linked to is known from its jump. What depends on the block is behind
+ * the functions below. */
 typedef struct Edge {
     i64 target : 35; /* guest address, from the block's */
     u64 index : 6;   /* among the block's edges */
     u64 back : 1;    /* of a branch back, a loop's */
     u64 patch : 16; /* the rel32 field of the jump, from host_start; 0: this edge is never linked */
     u64 link : 6;   /* linked: its number among the block's that can be; else the EdgeKind */
-    /* guarded by the chain lock of the block linked to */
-    BlockRef to;
-    EdgeRef in_next, in_prev;
+    union {
+        EdgeRef in_next;       /* guarded by the chain lock of the block linked to */
+        CacheOff return_point; /* EDGE_RETURN */
+    };
 } __attribute__((packed, aligned(4))) Edge;
 
 /* How far from the block's address an edge's target may be. */

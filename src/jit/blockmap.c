@@ -3,16 +3,16 @@
  * Role:       liburcu's lock-free hash table holds all live blocks; the indirect-branch table and the
  *             links in the code are caches of it.
  * Invariants: B1. a block is in the table => it is not dead, or its unlinking is under way.
- *             B2. e->to == b  <=>  e is on b's incoming list  <=>  e's jump leads to b's code.
- *             B3. no edge leads to a block whose unlinking is complete, and none leads from it.
+ *             B2. e is on b's incoming list  <=>  e's jump leads to b's code, not to its stub.
+ *             B3. no edge leads to a block whose unlinking is complete, and none leads from one that is freed.
  *             B4. no entry of the indirect-branch tables leads to a block whose unlinking is complete.
- * Locking:    one of MT_CHAIN_LOCKS mutexes, by block, guards a block's incoming list and the `to`
- *             fields of the edges on it, and its coming into the indirect-branch tables. Only one is
- *             ever held.
- *             Link and unlink race in Dekker's way: the unlinker sets `dead` before it takes the
- *             lock and looks at the lists; the linker looks at `dead` after it has made the link.
- *             Both are sequentially consistent, so at least one of them sees the other.
- * Lifetime:   a dead block is freed one grace period after blockmap_unlink(). */
+ * Locking:    one of MT_CHAIN_LOCKS mutexes, by block, guards a block's incoming list, the jumps of the
+ *             edges on it, and its coming into the indirect-branch tables. Only one is ever held.
+ *             An edge is linked by the one who changes its jump from the stub (compare and exchange).
+ *             Who unlinks sets `dead` before it takes the target's lock, and who links looks at it with
+ *             the lock held: so the link is on the list when that is emptied, or is not made.
+ * Lifetime:   a dead block is freed one grace period after blockmap_unlink(). Its own links stay till then
+ *             (chain_forget()): nobody makes another any more. */
 #include "jit/blockmap.h"
 
 #include "base/atomics.h"
@@ -204,48 +204,44 @@ Block *blockmap_add(Block *b)
     return caa_container_of(n, Block, node);
 }
 
-/* The one store that links and unlinks. The field lies inside 8 aligned bytes (lower.c, L3), so a
- * processor that fetches the jump sees the old or the new target. */
-static void patch_jump(const Edge *e, u64 target)
+/* The field of the jump, as the processor reads it. */
+static u32 jump_rel(const Edge *e)
+{
+    return mt_load_relaxed((const u32 *)cache_exec_addr(edge_patch(e)));
+}
+
+static u32 rel_to(const Edge *e, u64 target)
+{
+    return (u32)(target - (cache_exec_addr(edge_patch(e)) + 4));
+}
+
+static u32 rel_to_stub(const Edge *e)
+{
+    return rel_to(e, cache_exec_addr(edge_stub(e)));
+}
+
+/* Links and unlinks are one store each. The field lies inside 8 aligned bytes (lower.c, L3), so a
+ * processor that fetches the jump sees the old or the new target, and a compare and exchange is one access. */
+static bool link_jump(const Edge *e, u64 target)
 {
     CacheOff at = edge_patch(e);
-    u32 rel = (u32)(target - (cache_exec_addr(at) + 4));
+    u32 stub = rel_to_stub(e);
 
-    mt_store_release((u32 *)cache_patch_ptr(at), rel);
+    if (jump_rel(e) != stub || !mt_cas((u32 *)cache_patch_ptr(at), &stub, rel_to(e, target))) {
+        return false;
+    }
     annot_code_changed((void *)cache_exec_addr(at), 4);
+    return true;
 }
 
-static void list_add(Block *to, Edge *e)
+/* REL pairs with link_jump()'s exchange, which may be under another block's lock: whoever links the edge
+ * next finds it off the list that it was on. */
+static void unlink_jump(const Edge *e)
 {
-    EdgeRef r = arena_ref(e);
+    CacheOff at = edge_patch(e);
 
-    e->in_prev = 0;
-    e->in_next = to->in_head;
-    if (to->in_head != 0) {
-        edge_of(to->in_head)->in_prev = r;
-    }
-    to->in_head = r;
-}
-
-static void list_del(Block *to, Edge *e)
-{
-    if (e->in_prev != 0) {
-        edge_of(e->in_prev)->in_next = e->in_next;
-    } else {
-        to->in_head = e->in_next;
-    }
-    if (e->in_next != 0) {
-        edge_of(e->in_next)->in_prev = e->in_prev;
-    }
-    /* REL pairs with chain_link()'s exchange, which may be under another block's lock: whoever links
-     * the edge next finds it off this list. */
-    mt_store_release(&e->to, 0);
-}
-
-static void unlink_edge_locked(Block *to, Edge *e)
-{
-    patch_jump(e, cache_exec_addr(edge_stub(e)));
-    list_del(to, e);
+    mt_store_release((u32 *)cache_patch_ptr(at), rel_to_stub(e));
+    annot_code_changed((void *)cache_exec_addr(at), 4);
     STAT_INC(UNLINKS);
 }
 
@@ -279,10 +275,10 @@ static CacheOff call_entry(Block *b)
 
 void chain_link(Edge *e, Block *to, CacheOff at)
 {
-    Block *from = edge_block(e);
     CacheOff entry;
 
-    if (e->patch == 0) {
+    /* Private translations are dead from the beginning, and must be left behind their one instruction. */
+    if (e->patch == 0 || is_dead(edge_block(e))) {
         return;
     }
     entry = edge_kind(e) == EDGE_CALL ? call_entry(to) : at;
@@ -290,18 +286,10 @@ void chain_link(Edge *e, Block *to, CacheOff at)
         return;
     }
     chain_take(to);
-    /* e->to changes under the lock of the block it names; from 0 under any lock, by one winner. */
-    if (!is_dead(to) && mt_load_relaxed(&e->to) == 0) {
-        u32 none = 0;
-
-        if (mt_cas(&e->to, &none, block_ref(to))) {
-            list_add(to, e);
-            patch_jump(e, cache_exec_addr(entry));
-            STAT_INC(LINKS);
-            if (is_dead(from)) {
-                unlink_edge_locked(to, e);
-            }
-        }
+    if (!is_dead(to) && link_jump(e, cache_exec_addr(entry))) {
+        e->in_next = to->in_head;
+        to->in_head = arena_ref(e);
+        STAT_INC(LINKS);
     }
     chain_give(to);
 }
@@ -339,7 +327,7 @@ static bool return_point(const Edge *e, CacheOff *at, GuestAddr *pc)
 {
     switch (edge_kind(e)) {
     case EDGE_CALL: *at = edge_patch(e) + 4; break;
-    case EDGE_RETURN: *at = e->in_next; break;
+    case EDGE_RETURN: *at = e->return_point; break;
     default: return false;
     }
     *pc = lower_return_pc(*at);
@@ -403,25 +391,43 @@ static void unlink_incoming(Block *b)
         return_points_locked(b, false);
     }
     while (b->in_head != 0) {
-        unlink_edge_locked(b, edge_of(b->in_head));
+        Edge *e = edge_of(b->in_head);
+
+        b->in_head = e->in_next;
+        unlink_jump(e);
     }
     chain_give(b);
 }
 
-static void unlink_outgoing(Block *b)
+/* Takes the edges of all dead blocks off b's list: so the whole of a list is walked once for all those that
+ * are freed together. */
+static void unlink_dead_edges(Block *b)
 {
+    chain_take(b);
+    for (EdgeRef *link = &b->in_head; *link != 0;) {
+        Edge *e = edge_of(*link);
+
+        if (is_dead(edge_block(e))) {
+            *link = e->in_next;
+            unlink_jump(e);
+        } else {
+            link = &e->in_next;
+        }
+    }
+    chain_give(b);
+}
+
+void chain_forget(const Block *b)
+{
+    ChunkKind kind;
+
     for (u32 i = 0; i < b->nedges; i++) {
-        Edge *e = &block_edges(b)[i];
-        BlockRef r = mt_load_seq(&e->to);
+        const Edge *e = &block_edges(b)[i];
 
-        if (r != 0) {
-            Block *to = block_of(r);
+        if (e->patch != 0 && jump_rel(e) != rel_to_stub(e)) {
+            u64 target = cache_exec_addr(edge_patch(e)) + 4 + (u64)(i64)(i32)jump_rel(e);
 
-            chain_take(to);
-            if (mt_load_relaxed(&e->to) == r) {
-                unlink_edge_locked(to, e);
-            }
-            chain_give(to);
+            unlink_dead_edges(block_of(cache_find_block(target, &kind)));
         }
     }
 }
@@ -442,7 +448,6 @@ bool blockmap_unlink(Block *b)
     (void)left;
     rcu_read_end(thread_self());
     unlink_incoming(b);
-    unlink_outgoing(b);
     STAT_INC(RETIRED);
     return true;
 }

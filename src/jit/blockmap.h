@@ -20,7 +20,7 @@ Block *blockmap_prepare(const Block *b);
 /* Publishes b. Returns b, or the block that another thread published first. */
 Block *blockmap_add(Block *b);
 
-/* Makes b unreachable: out of the map, the indirect-branch table, and all links from and to it. Any
+/* Makes b unreachable: out of the map, the indirect-branch table, and all links to it. Any
  * thread; idempotent. Threads that run it go on until they leave it. b is freed by its retirer one
  * grace period later. True: this call did it. */
 bool blockmap_unlink(Block *b);
@@ -41,6 +41,10 @@ void blockmap_flush_world(void);
 /* Links an exit of a block to `to`: the exit's jump is patched to lead to `at`, in its code (calls:
  * to its entry for calls). Refuses dead blocks. */
 void chain_link(Edge *e, Block *to, CacheOff at);
+
+/* Before b is freed, one grace period after it became dead, smc_lock() held: takes its links off the
+ * lists of the blocks that they lead to. */
+void chain_forget(const Block *b);
 
 /* Makes b's return points reachable for returns. */
 void return_points_publish(Block *b);

@@ -671,6 +671,7 @@ void smc_reclaim(Thread *t)
         Block *b = block_of(list);
 
         list = b->retire_next;
+        chain_forget(b);
         free_block(b);
     }
     mt_mutex_unlock(&page_lock);

@@ -229,7 +229,7 @@ static void fill_edges(Block *b, const Lower *l)
             edge_tool(e)->key = d->key;
         }
         if (d->kind == EDGE_RETURN) {
-            e->in_next = d->stub;
+            e->return_point = d->stub;
         } else if (d->patch == 0) {
             memcpy(cache_write_ptr(d->stub) + 8, &ref, 4);
         }
