@@ -31,11 +31,13 @@
 #define EFLAGS_TF 0x100
 #define EFLAGS_DF 0x400
 #define EFLAGS_AC 0x40000
+#define TRAP_PF 14
 #define TRAP_AC 17
 #define MASK_BYTES 8
 
 /* Newer than Debian 12's headers or not in all of them. */
 #define SYS_SECCOMP_CODE 1
+#define BUS_MCEERR_AR_CODE 4
 #define BUS_MCEERR_AO_CODE 5
 #define TRAP_TRACE_CODE 2
 
@@ -215,12 +217,28 @@ static void internal_error(int sig, const siginfo_t *info, ucontext_t *uc)
     sys_raw(SYS_rt_sigaction, (u64)sig, (u64)&dfl, 0, MASK_BYTES, 0, 0);
 }
 
+/* Does the siginfo say what the frame says of the fault? A child with such an exit signal (clone) sends codes
+ * above 0 too, and has its number in place of the address. */
+static bool fits_frame(int sig, const siginfo_t *info, const greg_t *g)
+{
+    greg_t at = (greg_t)info->si_addr;
+    if (info->si_code == SI_KERNEL) {
+        return true;
+    }
+    if (sig != SIGSEGV && sig != SIGBUS) {
+        return at == g[REG_RIP];
+    }
+    return at == (g[REG_TRAPNO] == TRAP_PF ? g[REG_CR2] : 0) ||
+           (sig == SIGBUS && info->si_code == BUS_MCEERR_AR_CODE);
+}
+
 /* Raised by the kernel for the interrupted instruction? A guest may queue itself any siginfo
  * (rt_sigqueueinfo); such a signal arrives right behind the system call. */
 static bool is_synchronous(int sig, const siginfo_t *info, const ucontext_t *uc)
 {
     if (!(SIG_BIT(sig) & SIG_FAULTS) || info->si_code <= 0 || sig == SIGSYS ||
-        (sig == SIGBUS && info->si_code == BUS_MCEERR_AO_CODE)) {
+        (sig == SIGBUS && info->si_code == BUS_MCEERR_AO_CODE) ||
+        !fits_frame(sig, info, uc->uc_mcontext.gregs)) {
         return false;
     }
     u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
@@ -237,7 +255,7 @@ static void fill_fault(Thread *t, const siginfo_t *info, const greg_t *g, uconte
     }
     t->pending.trapno = trapno;
     t->pending.err = err;
-    if (trapno == 14) { /* page fault; others leave the thread's cr2 as it was */
+    if (trapno == TRAP_PF) { /* page fault; others leave the thread's cr2 as it was */
         t->pending.cr2 = cr2;
     }
     sig_fill_slot(t, info, true);
