@@ -10,6 +10,7 @@
  * Source:     System V ABI, AMD64 supplement, 3.4.1; the order within the string area is the
  *             kernel's, programs that rewrite their argv (setproctitle) rely on it.
  * Omitted:    AT_RSEQ_*: without them the C library registers nothing that would need restarting. */
+#include "base/options.h"
 #include "guest/aspace.h"
 #include "guest/elf_int.h"
 #include "guest/hostmaps.h"
@@ -103,10 +104,11 @@ static bool note_vdso(const HostMap *m, void *arg)
     return true;
 }
 
-/* The guest uses the host's vDSO: its code is translated, its data is read where it is. */
+/* The guest uses the host's vDSO: its code is translated, its data is read where it is. Not if runs
+ * are to be the same: how many blocks it executes depends on the clock. */
 static u64 share_vdso(void)
 {
-    u64 base = getauxval(AT_SYSINFO_EHDR);
+    u64 base = mt_opts.sched_seed == NULL ? getauxval(AT_SYSINFO_EHDR) : 0;
     int r = base != 0 ? hostmaps_foreach_kept(note_vdso, NULL) : 0;
 
     hostmaps_forget();

@@ -615,7 +615,7 @@ void run_loop(Thread *t)
             act = run_inside(t, &outside, &fault);
         } while (!outside && act == ACT_NONE && only_world_pending() && !t->turn_lost);
         if (!outside) {
-            world_leave(t);
+            world_leave_for(t, act == ACT_SYSCALL && !mt_opts.parallel ? sys_away(&mt_cpu) : AWAY);
         }
         act_outside(t, act, fault);
     }

@@ -102,6 +102,7 @@ typedef struct Thread {
     struct Thread *wait_next;
     /* Set by others with the world stopped, cleared by the thread: it has lost its turn in a page fault. */
     bool turn_lost;
+    bool keeps_turn; /* atomic, own: OUTSIDE for a call that does not block (Q6 in world_seq.c) */
     struct Thread *frozen_by; /* its tracer (world_freeze()), or NULL */
     /* It was taken out of the gate's queue, or of a turn that it did not know of; */
     bool frozen_waits;

@@ -244,7 +244,23 @@ void world_leave(Thread *t)
     lockorder_pop(RANK_WORLD);
     world_mark_outside(t);
     if (is_sequential() && !world_owns_stop(t)) {
-        seq_leave(t);
+        seq_leave(t, AWAY);
+    }
+}
+
+void world_leave_for(Thread *t, WorldAway away)
+{
+    if (!is_sequential() || world_owns_stop(t)) {
+        world_leave(t);
+        return;
+    }
+    if (away == AWAY_KEEPS_TURN) {
+        seq_keep_turn(t);
+    }
+    lockorder_pop(RANK_WORLD);
+    world_mark_outside(t);
+    if (away != AWAY_KEEPS_TURN) {
+        seq_leave(t, away);
     }
 }
 

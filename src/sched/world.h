@@ -42,6 +42,15 @@ bool world_in_transit(void);
 void world_enter(Thread *t);
 void world_leave(Thread *t);
 
+/* Sequential mode: what a thread leaves for. */
+typedef enum WorldAway {
+    AWAY,            /* may be away for any time */
+    AWAY_SHORTLY,    /* soon back, whatever others do: with a seed, who is next waits for it */
+    AWAY_KEEPS_TURN, /* comes back at once */
+} WorldAway;
+/* world_leave(); the turn, if it is kept, is charged with a system call. */
+void world_leave_for(Thread *t, WorldAway away);
+
 /* INSIDE, called by the run loop when cpu->pending has MT_PEND_WORLD or MT_PEND_RCU: leaves, lets
  * others go on, enters again; clears those bits. */
 void world_safepoint(Thread *t);

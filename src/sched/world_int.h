@@ -129,7 +129,8 @@ void threadlist_after_fork_child(Thread *t);
 /* world_seq.c; callers have checked that the mode is sequential */
 void seq_init(void);
 void seq_enter(Thread *t);
-void seq_leave(Thread *t);
+void seq_leave(Thread *t, WorldAway away);
+void seq_keep_turn(Thread *t);
 void seq_quantum_end(Thread *t);
 void seq_stop_begin(Thread *t);
 void seq_stop_end(Thread *t);

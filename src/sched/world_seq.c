@@ -16,6 +16,9 @@
  *             Q5. the turn is taken from a holder only in a stop of the world: it stands in translated code
  *                 (W6), or asks whose turn it is when it comes INSIDE behind the stop. Until it has left the
  *                 world it may be in the runtime's code without its turn, as in parallel mode.
+ *             Q6. a holder is OUTSIDE only if it has been handed the turn on its way INSIDE, waits for the
+ *                 end of a stop, or keeps its turn over a call that does not block (Thread.keeps_turn). If
+ *                 that blocks nevertheless, its turn is taken; it finds out when it enters.
  * Locking:    all state here is guarded by mt_world.queue; Thread.gate_phase is atomic.
  * Signals:    nothing here may be called from a host signal handler. */
 #include "base/options.h"
@@ -38,6 +41,9 @@ static u64 rng;
 #define WATCH_NS 5000000
 #define WATCH_AGAIN_NS 1000000 /* in a program in which it has slept */
 static i64 patience = WATCH_NS;
+
+/* A system call takes as long as that many blocks. */
+#define MT_SYSCALL_BLOCKS 200
 
 static const WorldConfig *config(void)
 {
@@ -172,17 +178,18 @@ static void arbitrate_locked(Thread *t)
 
 /* ---- a holder that sleeps ---- */
 
-/* Does the holder sleep where it can be made to stand still? In a page fault of translated code,
- * that is. */
+/* Does the holder sleep where it can be made to stand still, or is no danger? In a page fault of
+ * translated code, or in a system call, that is. */
 static bool holder_sleeps_locked(void)
 {
-    bool in_code = world_where(mt_load_acquire(&holder->world_state)) == WORLD_CODE;
+    u32 where = world_where(mt_load_acquire(&holder->world_state));
+    bool asks = where == WORLD_CODE || (where == WORLD_OUT && mt_load_relaxed(&holder->keeps_turn));
     pid_t tgid = mt_load_relaxed(&holder->tgid), tid = mt_load_relaxed(&holder->tid);
     u64 turn = turns;
     bool sleeps;
 
     mt_mutex_unlock(&mt_world.queue);
-    sleeps = in_code && settle_sleeps(tgid, tid, config()->seeded);
+    sleeps = asks && settle_sleeps(tgid, tid, config()->seeded);
     mt_mutex_lock(&mt_world.queue);
     return sleeps && turns == turn;
 }
@@ -202,7 +209,9 @@ static void take_from_sleeper_locked(Thread *t)
     mt_mutex_lock(&mt_world.queue);
     if (turns == turn) {
         set_phase(h, GATE_AWAY);
-        h->turn_lost = true;
+        if (world_is_inside(h)) {
+            h->turn_lost = true;
+        }
         patience = WATCH_AGAIN_NS;
         give_locked(true);
         STAT_INC(TURNS_LOST);
@@ -268,6 +277,7 @@ static void take_turn(Thread *t)
  * end of a stop it can lose its turn. */
 void seq_enter(Thread *t)
 {
+    mt_store_relaxed(&t->keeps_turn, false);
     for (;;) {
         if (!has_turn(t)) {
             take_turn(t);
@@ -281,14 +291,23 @@ void seq_enter(Thread *t)
 }
 
 /* t is marked OUTSIDE already. */
-void seq_leave(Thread *t)
+void seq_leave(Thread *t, WorldAway away)
 {
-    set_phase(t, GATE_AWAY);
+    set_phase(t, away == AWAY_SHORTLY ? GATE_ARRIVING : GATE_AWAY);
     mt_mutex_lock(&mt_world.queue);
     if (holder == t) {
         give_locked(false);
     }
     mt_mutex_unlock(&mt_world.queue);
+}
+
+/* t, INSIDE, will go OUTSIDE and come back without losing its turn. */
+void seq_keep_turn(Thread *t)
+{
+    u64 *quantum = &t->cpu->quantum;
+
+    mt_store_relaxed(&t->keeps_turn, true);
+    *quantum = *quantum > MT_SYSCALL_BLOCKS ? *quantum - MT_SYSCALL_BLOCKS : 1;
 }
 
 /* t has been marked OUTSIDE, and will enter next. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sig_host.h -- what the signal code does to the host: actions, masks, queueing. Private to
- * src/sys/signal.c, sig_*.c and sys_signal.c. */
+ * src/sys/signal.c, sig_*.c, sys_signal.c and sys_turn.c. */
 #ifndef MT_SIG_HOST_H
 #define MT_SIG_HOST_H
 

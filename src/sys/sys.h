@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/valgrind_annot.h"
 #include "sched/thread.h"
+#include "sched/world.h"
 
 /* How a system call is done; column `kind` of syscalls.def. */
 typedef enum SysKind {
@@ -72,6 +73,9 @@ void sys_int80(Thread *t, u32 insn_len);
 
 /* One call by its number in the table, whatever its kind; tells the tool. Its result. */
 i64 sys_call(Thread *t, u32 nr, const u64 a[6]);
+
+/* What the call that c describes means for the thread's turn. INSIDE. */
+WorldAway sys_away(const CpuState *c);
 
 /* Host system call without that (never blocks long, or not on behalf of the guest): -errno. */
 i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);

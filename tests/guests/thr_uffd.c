@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * thr_uffd.c -- page faults that other threads of the same program end (userfaultfd): of loads, stores, string
- * instructions and atomics, by several threads, while others compute and wait; a signal arrives in one.
+ * instructions and atomics, by several threads, while others compute and wait; a signal arrives in
+ * one. And, where that is allowed, of the kernel's stores in calls that never block otherwise.
  * guest: timeout=60 */
 
 #define _GNU_SOURCE
@@ -12,16 +13,17 @@
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "guest.h"
 
-enum { PAGE = 4096, PAGES = 6, THREADS = 3 };
+enum { PAGE = 4096, PAGES = 8, THREADS = 3 };
 
 static pthread_t threads[THREADS];
 static uint8_t *area[THREADS];
-static int uffd, stop_pipe[2];
+static int uffd, of_kernel, stop_pipe[2];
 static _Atomic int done, signals;
 
 static void handler(int sig)
@@ -86,6 +88,12 @@ static void *touch(void *arg)
     CHECK(copy[0] == number(a) && copy[63] == number(a + PAGE));
     a += 2 * PAGE;
     CHECK(atomic_fetch_add((_Atomic uint8_t *)a, 1) == number(a));
+    a += PAGE;
+    CHECK(!of_kernel ||
+          (getrusage(RUSAGE_SELF, (struct rusage *)(a + 64)) == 0 && *a == number(a)));
+    a += PAGE;
+    CHECK(!of_kernel ||
+          (syscall(SYS_clock_gettime, CLOCK_MONOTONIC, a + 64) == 0 && *a == number(a)));
     atomic_fetch_add(&done, 1);
     return NULL;
 }
@@ -101,7 +109,11 @@ static void setup(void)
 {
     struct uffdio_api api = {.api = UFFD_API};
 
-    uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+    uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    of_kernel = uffd >= 0;
+    if (!of_kernel) {
+        uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+    }
     if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) != 0) {
         printf("no userfaultfd here\n");
         exit(0);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * seq_events.c -- as seq_race.c, by other means: futexes used as such, epoll with eventfds, semaphores, signals to
- * threads that count in loops and to the process, addresses of malloc() and mmap() in several threads. */
+ * threads that count in loops and to the process, addresses of malloc() and mmap() in several threads;
+ * the clock is read, not looked at, and short timeouts expire. */
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -12,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { THREADS = 4 };
@@ -71,6 +74,28 @@ static void addresses(long me)
     }
 }
 
+static void timeouts(long me)
+{
+    const struct timespec none = {0, 0}, longer = {0, 1000000 * (1 + me)};
+    struct timespec now;
+
+    for (int i = 0; i < 30; i++) {
+        for (int k = 0; k < 20; k++) {
+            clock_gettime(CLOCK_REALTIME, &now);
+        }
+        now.tv_nsec += now.tv_nsec < 999000000 ? 1000000 : 0;
+        seen((uint64_t)me);
+        switch (i % 5) {
+        case 0: syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, atomic_load(&word), &none); break;
+        case 1: nanosleep(&longer, NULL); break;
+        case 2: poll(NULL, 0, (int)me); break;
+        case 3: sem_timedwait(&served, &now); break;
+        default: epoll_wait(epoll, &(struct epoll_event){0}, 1, 2); break;
+        }
+        seen((uint64_t)me + 100);
+    }
+}
+
 /* Half of the threads serve what the others ask for. */
 static void events_work(long me)
 {
@@ -114,7 +139,7 @@ static void signals(long me)
 
 static void *body(void *arg)
 {
-    static void (*const parts[])(long) = {locked, addresses, events_work, signals};
+    static void (*const parts[])(long) = {locked, addresses, timeouts, events_work, signals};
     long me = (long)arg;
 
     count = &counts[me];

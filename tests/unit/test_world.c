@@ -801,6 +801,30 @@ static void sequential_stop(void)
     finish(waits);
 }
 
+/* Q6: the turn is kept OUTSIDE; unless its holder sleeps there, for then others go on. */
+static void kept_turn(void)
+{
+    Sim *waits;
+
+    begin((WorldConfig){.fair = FAIR_YES, .quantum = 1000000});
+    world_enter(&self->t);
+    waits = start(1, enter_once);
+    for (int i = 0; i < 1000; i++) {
+        world_leave_for(&self->t, AWAY_KEEPS_TURN);
+        CHECK(!world_is_inside(&self->t));
+        world_enter(&self->t);
+        CHECK(mt_load_relaxed(&progress) == 0);
+    }
+    world_leave_for(&self->t, AWAY_KEEPS_TURN);
+    while (mt_load_acquire(&progress) == 0) {
+        sim_sleep_us(20000);
+    }
+    world_enter(&self->t);
+    CHECK(self->cpu.quantum == 1000000 && !self->t.turn_lost);
+    world_leave(&self->t);
+    finish(waits);
+}
+
 static void test_seeded(void **state)
 {
     u64 a = trace_hash(1), b = trace_hash(2);
@@ -861,6 +885,7 @@ CASE(fair_guests)
 CASE(unfair_guests)
 CASE(round_robin)
 CASE(sequential_stop)
+CASE(kept_turn)
 
 int main(void)
 {
@@ -885,6 +910,7 @@ int main(void)
         cmocka_unit_test(test_unfair_guests),
         cmocka_unit_test(test_round_robin),
         cmocka_unit_test(test_sequential_stop),
+        cmocka_unit_test(test_kept_turn),
         cmocka_unit_test(test_seeded),
 #ifdef MT_DEBUG_BUILD
         cmocka_unit_test(test_lock_order),
