@@ -45,17 +45,17 @@ static void wake(GuestAddr a)
 }
 
 /* The owner of this futex dies. Who waits for a PI futex is woken by the kernel when the host thread
- * ends: it knows the owner. */
-static void futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
+ * ends: it knows the owner. False: the word can't be accessed, and the kernel would end its walk here. */
+static bool futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
 {
     u32 v;
 
     if (!read_word(a, &v)) {
-        return;
+        return false;
     }
     if (pending && !pi && v == 0) {
         wake(a);
-        return;
+        return true;
     }
     while ((v & FUTEX_TID_MASK) == (u32)t->tid) {
         u32 dead = (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
@@ -65,9 +65,10 @@ static void futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
             wake(a);
         }
         if (r != 0) {
-            return;
+            return r > 0;
         }
     }
+    return true;
 }
 
 static void walk(Thread *t, u64 head_addr, const RobustHead *head)
@@ -81,8 +82,9 @@ static void walk(Thread *t, u64 head_addr, const RobustHead *head)
         /* Read on before the futex is released: another thread may then free it. */
         bool more = safe_read(&next, at, 8) == 0;
 
-        if (at != pending) {
-            futex_death(t, at + (u64)head->futex_offset, (entry & PI_BIT) != 0, false);
+        if (at != pending &&
+            !futex_death(t, at + (u64)head->futex_offset, (entry & PI_BIT) != 0, false)) {
+            return;
         }
         if (!more) {
             return;

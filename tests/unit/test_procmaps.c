@@ -97,6 +97,12 @@ static void test_joins_files_only_if_contiguous(void **state)
           0,
           "00010000-00012000 rw-p 00005000 08:01 77                                 /x y\n"
           "00012000-00013000 rw-p 00009000 08:01 77                                 /x y\n");
+    /* Of one mapping, as remap_file_pages() leaves it. */
+    check("00010000-00011000 rw-p 00005000 08:01 77 /x y\n"
+          "00011000-00012000 rw-p 00005000 08:01 77 /x y\n",
+          0,
+          "00010000-00011000 rw-p 00005000 08:01 77                                 /x y\n"
+          "00011000-00012000 rw-p 00005000 08:01 77                                 /x y\n");
 }
 
 /* The kernel joins neighbours that the guest mapped apart, and host and guest memory. */
@@ -124,6 +130,18 @@ static void test_names_stack_and_heap(void **state)
           "00010000-00020000 rw-p 00000000 00:00 0                                  [heap]\n"
           "00030000-00040000 rw-p 00000000 00:00 0                                  [stack]\n"
           "00050000-00060000 r-xp 00000000 00:00 0 \n");
+}
+
+/* The kernel knows no heap, and joins it with what lies below. */
+static void test_heap_begins_a_line(void **state)
+{
+    add(0xf000, 0x10000, RW);
+    add(0x10000, 0x11000, RW);
+    mt_layout.brk_base = 0x10000;
+    brk_now = 0x11000;
+    check("0000f000-00011000 rw-p 00000000 00:00 0 \n", 0,
+          "0000f000-00010000 rw-p 00000000 00:00 0 \n"
+          "00010000-00011000 rw-p 00000000 00:00 0                                  [heap]\n");
 }
 
 static void test_smaps(void **state)
@@ -157,6 +175,7 @@ int main(void)
         cmocka_unit_test_setup(test_joins_files_only_if_contiguous, reset),
         cmocka_unit_test_setup(test_cuts, reset),
         cmocka_unit_test_setup(test_names_stack_and_heap, reset),
+        cmocka_unit_test_setup(test_heap_begins_a_line, reset),
         cmocka_unit_test_setup(test_smaps, reset),
         cmocka_unit_test_setup(test_odd_input, reset),
     };
