@@ -227,6 +227,7 @@ static void run(void)
     log_fd_mover = fd_hide;
     log_init();
     stress_init();
+    sys_rlimit_start(mt_opts.exec_limits);
     resolve(&target);
     mt_tool = choose_tool();
     cpu_init();

@@ -33,6 +33,7 @@ static struct {
     int pid;    /* for the prefix */
     bool is_open, is_file, name_has_pid;
     int error;           /* first failed write's errno, 0 if none */
+    int refused;         /* errno, if a traced child could not open the log: it goes on without */
     char dir[PATH_MAX];  /* working directory at the start, for a relative name in a child */
     char name[PATH_MAX]; /* the file's name as expanded */
 } log = {.fd = STDERR_FILENO, .err_fd = -1};
@@ -100,6 +101,8 @@ void log_raw(const char *s, size_t n)
             /* Relaxed: only the value matters, to log_close(). */
             __atomic_store_n(&log.error, err, __ATOMIC_RELAXED);
         }
+    } else if (log.fd < 0 && log.refused != 0) {
+        __atomic_store_n(&log.error, log.refused, __ATOMIC_RELAXED);
     }
     errno = saved;
 }
@@ -325,21 +328,30 @@ static int open_file(const char *name)
     return open(name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
 }
 
+/* A program that a traced one executes may have other rights, another root, or no such variable or
+ * descriptor. It runs, as natively; log_close() says so if there were messages. */
+static bool may_be_refused(void)
+{
+    return mt_opts.exec_argv0 != NULL;
+}
+
 static void init_file(const char *pattern)
 {
     const char *why;
-    if (log_expand_name(pattern, log.pid, log.name, sizeof(log.name), &why)) {
+    bool bad = log_expand_name(pattern, log.pid, log.name, sizeof(log.name), &why) != 0;
+    if (bad && !may_be_refused()) {
         mt_die(1, "bad --log-file '%s': %s", pattern, why);
     }
-    int fd = open_file(log.name);
-    if (fd < 0) {
+    int fd = bad ? -1 : open_file(log.name);
+    log.refused = bad ? EINVAL : fd < 0 ? errno : 0;
+    if (fd < 0 && !may_be_refused()) {
         mt_die(1, "cannot write to the log file '%s': %s", log.name, strerror(errno));
     }
     if (!getcwd(log.dir, sizeof(log.dir))) {
         log.dir[0] = '\0';
     }
     log.err_fd = private_copy(STDERR_FILENO);
-    log.fd = move_high(fd);
+    log.fd = fd >= 0 ? move_high(fd) : -1;
     log.is_file = true;
     log.name_has_pid = has_pid_specifier(pattern);
 }
@@ -356,7 +368,8 @@ void log_init(void)
         int from = (int)mt_opts.log_fd;
         log.fd = private_copy(from);
         /* A program started with stderr closed runs on without messages. */
-        if (log.fd < 0 && from != STDERR_FILENO) {
+        log.refused = log.fd < 0 && from != STDERR_FILENO ? EBADF : 0;
+        if (log.refused != 0 && !may_be_refused()) {
             mt_die(1, "cannot write to --log-fd=%d: it is not open for writing", from);
         }
         if (from != STDERR_FILENO) {
@@ -411,11 +424,11 @@ static void reopen_for_child(void)
     /* The program may have changed its working directory. */
     snprintf(path, sizeof(path), "%s%s%s", log.name[0] == '/' ? "" : log.dir,
              log.name[0] == '/' ? "" : "/", log.name);
-    int fd = open_file(path);
-    if (fd >= 0) {
+    int fd = open_file(path); /* if it can't be, the parent's is written to */
+    if (fd >= 0 && log.fd >= 0) {
         replace_fd(fd);
-    } else {
-        __atomic_store_n(&log.error, errno, __ATOMIC_RELAXED);
+    } else if (fd >= 0) {
+        log.fd = move_high(fd);
     }
 }
 

@@ -19,7 +19,7 @@ typedef struct ExecTarget {
     char *real_path; /* absolute, symlinks resolved: what /proc/self/exe shows */
     char *execfn;    /* AT_EXECFN */
     char **argv;     /* with a script's interpreter and argument put in front; NULL-ended */
-    bool is_setid;   /* set-user-ID or set-group-ID */
+    bool is_setid;   /* set-user-ID or set-group-ID, to others than the caller's */
 } ExecTarget;
 
 /* Looks `name` up in PATH if it has no slash. Returns a malloc'ed path, or NULL and *err. */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -157,14 +158,18 @@ static char **copy_argv(char *const argv[])
     return out;
 }
 
-static bool has_setid(int fd, const struct stat *st)
+/* Would the kernel give the program other rights than the caller's? Root's own programs run as root. */
+static bool changes_rights(int fd, const struct stat *st)
 {
     struct statvfs vfs;
-    if (fstatvfs(fd, &vfs) == 0 && (vfs.f_flag & ST_NOSUID) != 0) {
+    bool uid_bit = (st->st_mode & S_ISUID) != 0;
+    bool gid_bit = (st->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
+    if ((fstatvfs(fd, &vfs) == 0 && (vfs.f_flag & ST_NOSUID) != 0) ||
+        prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) {
         return false;
     }
-    return (st->st_mode & S_ISUID) != 0 ||
-           (st->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP);
+    return (uid_bit && (st->st_uid != getuid() || st->st_uid != geteuid())) ||
+           (gid_bit && (st->st_gid != getgid() || st->st_gid != getegid()));
 }
 
 static int out_of_memory(ExecError *err)
@@ -219,7 +224,7 @@ static int resolve_step(ExecTarget *t, const char *script, ExecError *err)
         return -1;
     }
     t->fd = fd;
-    t->is_setid = has_setid(fd, &st);
+    t->is_setid = changes_rights(fd, &st);
     return 0;
 }
 

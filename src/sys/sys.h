@@ -135,25 +135,33 @@ int procfs_init(const struct ExecTarget *target, const struct ElfImage *image,
                 GuestAddr initial_sp);
 
 /* main's own argument vector, for --trace-children=yes; set by main (mt_opts.argc_own words of it
- * are used). The new mtvg gets two options more. mt_opts.exec_argv0: the program is executed by
+ * are used). The new mtvg gets up to three options more. mt_opts.exec_argv0: the program is executed by
  * exactly the given path (no look-up in PATH) and finds this string in argv[0]. mt_opts.exec_fd:
- * main closes this descriptor when the program is loaded (its path may be /proc/self/fd/<exec_fd>). */
+ * main closes this descriptor when the program is loaded (its path may be /proc/self/fd/<exec_fd>).
+ * mt_opts.exec_limits: for sys_rlimit_start(). */
 extern char **mt_own_argv;
 
 /* The parent of a vfork child, after it: frees what the child's execve() left in the shared memory.
  * `pid` as returned by sched_vfork(); nothing if it is no pid. */
 void sys_exec_release(i64 pid);
 
-/* The guest's RLIMIT_AS (sys_rlimit.c). May it map len bytes, of which replaced_len at `replaced` take the
- * place of what is there? */
-bool sys_rlimit_allows(GuestAddr replaced, u64 replaced_len, u64 len);
-/* Around an exec. */
+/* The guest's RLIMIT_AS and RLIMIT_DATA (sys_rlimit.c). May it map len bytes, of which replaced_len at
+ * `replaced` take the place of what is there? Change the protection of what is mapped there? */
+bool sys_rlimit_allows_map(GuestAddr replaced, u64 replaced_len, u64 len, int prot, int flags);
+bool sys_rlimit_allows_protect(GuestAddr start, u64 len, int prot);
+/* At the start, before memory is reserved; `told` is mt_opts.exec_limits. */
+void sys_rlimit_start(const char *told);
+/* For the next mtvg: what sys_rlimit_start() understands, empty if there is nothing to tell. */
+void sys_rlimit_text(const Thread *t, char *out, size_t size);
+/* Around a native exec. */
 typedef struct SysRlimitSaved {
-    bool changed;
-    u64 limit[2];
+    bool changed[2];
+    u64 limit[2][2];
 } SysRlimitSaved;
-void sys_rlimit_before_exec(const Thread *t, SysRlimitSaved *saved);
+void sys_rlimit_before_exec(const Thread *t, int dirfd, u64 path, int flags, SysRlimitSaved *saved);
 void sys_rlimit_after_failed_exec(const SysRlimitSaved *saved);
+/* The vfork child is done. */
+void sys_rlimit_forget(i64 vforked);
 
 /* Has the calling thread this capability (CAP_*), in effect? */
 bool sys_has_capability(int cap);

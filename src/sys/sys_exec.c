@@ -39,6 +39,7 @@ enum {
 
 #define OPT_ARGV0 "--exec-argv0="
 #define OPT_FD "--exec-fd="
+#define OPT_LIMITS "--exec-limits="
 
 char **mt_own_argv;
 
@@ -52,13 +53,10 @@ typedef struct ExecRequest {
 /* In the window: MT_SYS_RESTART if a signal is to be handled first. Returns only if it fails. */
 static i64 kernel_exec(Thread *t, u64 nr, const u64 a[6])
 {
-    SysRlimitSaved limit;
     sys_events_exec(t, true);
-    sys_rlimit_before_exec(t, &limit);
     signal_before_exec(t);
     i64 r = sys_window(nr, a);
     signal_after_failed_exec(t);
-    sys_rlimit_after_failed_exec(&limit);
     sys_events_exec(t, false);
     return r;
 }
@@ -68,12 +66,14 @@ static i64 kernel_exec(Thread *t, u64 nr, const u64 a[6])
 static i64 exec_native(Thread *t, const ExecRequest *q)
 {
     const u64 a[6] = {(u64)(i64)q->dirfd, q->path, q->argv, q->envp, (u64)q->flags};
-    if (q->dirfd == AT_FDCWD && q->flags == 0) {
-        const u64 b[6] = {q->path, q->argv, q->envp};
-        return kernel_exec(t, SYS_execve,
-                           b); /* a filter may forbid the other, and a tracer sees it */
-    }
-    return kernel_exec(t, SYS_execveat, a);
+    const u64 b[6] = {q->path, q->argv, q->envp};
+    /* a filter may forbid the other, and a tracer sees it */
+    bool plain = q->dirfd == AT_FDCWD && q->flags == 0;
+    SysRlimitSaved limits;
+    sys_rlimit_before_exec(t, q->dirfd, q->path, q->flags, &limits);
+    i64 r = plain ? kernel_exec(t, SYS_execve, b) : kernel_exec(t, SYS_execveat, a);
+    sys_rlimit_after_failed_exec(&limits);
+    return r;
 }
 
 /* ---- memory for the new argument vector ---- */
@@ -87,6 +87,7 @@ typedef struct Scratch {
     size_t env_size;
     char *argv0_option; /* ARG_STRLEN_MAX + sizeof(OPT_ARGV0) bytes */
     char fd_option[32];
+    char limits_option[128];
     char path[PATH_MAX + 64]; /* of the program, as the new mtvg gets it */
 } Scratch;
 
@@ -94,7 +95,7 @@ static _Atomic(Scratch *) left_behind;
 
 static Scratch *scratch_take(size_t argc)
 {
-    size_t words = argc + (size_t)mt_opts.argc_own + 5; /* 2 options, --, path, NULL */
+    size_t words = argc + (size_t)mt_opts.argc_own + 6; /* 3 options, --, path, NULL */
     size_t size = sizeof(Scratch) + words * sizeof(char *) + ARG_STRLEN_MAX + sizeof(OPT_ARGV0);
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
@@ -128,6 +129,7 @@ static void scratch_push(Scratch *first, Scratch *last)
 /* Takes the list, frees the blocks of `pid`, puts the others back. */
 void sys_exec_release(i64 pid)
 {
+    sys_rlimit_forget(pid);
     if (pid <= 0 || !atomic_load_explicit(&left_behind, memory_order_relaxed)) {
         return;
     }
@@ -233,11 +235,12 @@ static i64 count_args(u64 argv)
 static bool is_exec_option(const char *word)
 {
     return strncmp(word, OPT_ARGV0, sizeof(OPT_ARGV0) - 1) == 0 ||
-           strncmp(word, OPT_FD, sizeof(OPT_FD) - 1) == 0;
+           strncmp(word, OPT_FD, sizeof(OPT_FD) - 1) == 0 ||
+           strncmp(word, OPT_LIMITS, sizeof(OPT_LIMITS) - 1) == 0;
 }
 
 /* mtvg, what it must know about this exec, its own options, the program and its arguments. */
-static i64 build_argv(Scratch *s, const ExecRequest *q, i64 argc, int kept)
+static i64 build_argv(const Thread *t, Scratch *s, const ExecRequest *q, i64 argc, int kept)
 {
     size_t n = 0;
     u64 guest_argv0 = 0;
@@ -257,6 +260,12 @@ static i64 build_argv(Scratch *s, const ExecRequest *q, i64 argc, int kept)
     if (kept >= 0) {
         snprintf(s->fd_option, sizeof(s->fd_option), OPT_FD "%d", kept);
         s->argv[n++] = s->fd_option;
+    }
+    memcpy(s->limits_option, OPT_LIMITS, sizeof(OPT_LIMITS));
+    char *limits = s->limits_option + sizeof(OPT_LIMITS) - 1;
+    sys_rlimit_text(t, limits, sizeof(s->limits_option) - sizeof(OPT_LIMITS));
+    if (limits[0] != '\0') {
+        s->argv[n++] = s->limits_option;
     }
     for (int i = 1; mt_own_argv && i < mt_opts.argc_own; i++) {
         if (!is_exec_option(mt_own_argv[i]) && strcmp(mt_own_argv[i], "--") != 0) {
@@ -387,7 +396,7 @@ static i64 exec_traced(Thread *t, const ExecRequest *q, const char *path)
     int kept = -1;
     i64 r = plain_path(q, path, s->path, sizeof(s->path), &kept);
     bool traced = r == 0 && is_traced(s, q, path, &kept);
-    r = traced ? build_argv(s, q, argc, kept) : 0;
+    r = traced ? build_argv(t, s, q, argc, kept) : 0;
     r = traced && r == 0 ? build_env(s, q->envp) : r;
     if (traced && r == 0) {
         r = exec_scratch(t, s, q);

@@ -115,7 +115,8 @@ i64 sys_mmap(Thread *t, const u64 a[6])
     if (!is_page_aligned(a[5])) {
         return -EINVAL;
     }
-    if (!sys_rlimit_allows(a[0], flags & MAP_FIXED ? MT_PAGE_UP(a[1]) : 0, MT_PAGE_UP(a[1]))) {
+    if (!sys_rlimit_allows_map(a[0], flags & MAP_FIXED ? MT_PAGE_UP(a[1]) : 0, MT_PAGE_UP(a[1]),
+                               (int)a[2], flags)) {
         return -ENOMEM;
     }
     i64 r = aspace_mmap(a[0], a[1], (int)a[2], flags, (int)a[4], a[5]);
@@ -142,22 +143,31 @@ static i64 look_for_replaced(const u64 a[6], i64 r)
     return r;
 }
 
+static i64 do_mprotect(const u64 a[6], int pkey)
+{
+    if (!sys_rlimit_allows_protect(a[0], MT_PAGE_UP(a[1]), (int)a[2])) {
+        return -ENOMEM;
+    }
+    return look_for_replaced(a, aspace_mprotect(a[0], a[1], (int)a[2], pkey));
+}
+
 i64 sys_mprotect(Thread *t, const u64 a[6])
 {
-    return look_for_replaced(a, aspace_mprotect(a[0], a[1], (int)a[2], -1));
+    return do_mprotect(a, -1);
 }
 
 i64 sys_pkey_mprotect(Thread *t, const u64 a[6])
 {
     int pkey = (int)a[3];
     /* aspace knows -1 as "none", which is what the kernel takes it for as well. */
-    return pkey < -1 ? -EINVAL : look_for_replaced(a, aspace_mprotect(a[0], a[1], (int)a[2], pkey));
+    return pkey < -1 ? -EINVAL : do_mprotect(a, pkey);
 }
 
 i64 sys_mremap(Thread *t, const u64 a[6])
 {
-    if (MT_PAGE_UP(a[2]) > MT_PAGE_UP(a[1]) &&
-        !sys_rlimit_allows(0, 0, MT_PAGE_UP(a[2]) - MT_PAGE_UP(a[1]))) {
+    AspaceInfo m;
+    if (MT_PAGE_UP(a[2]) > MT_PAGE_UP(a[1]) && aspace_query(a[0], &m) &&
+        !sys_rlimit_allows_map(0, 0, MT_PAGE_UP(a[2]) - MT_PAGE_UP(a[1]), m.prot, m.flags)) {
         return -ENOMEM;
     }
     return aspace_mremap(a[0], a[1], a[2], (int)a[3], a[4]);
@@ -166,7 +176,8 @@ i64 sys_mremap(Thread *t, const u64 a[6])
 i64 sys_brk(Thread *t, const u64 a[6])
 {
     u64 before = (u64)aspace_brk(0);
-    if (a[0] > before && !sys_rlimit_allows(0, 0, MT_PAGE_UP(a[0]) - MT_PAGE_UP(before))) {
+    if (a[0] > before && !sys_rlimit_allows_map(0, 0, MT_PAGE_UP(a[0]) - MT_PAGE_UP(before),
+                                                PROT_READ | PROT_WRITE, MAP_PRIVATE)) {
         return (i64)before;
     }
     i64 r = aspace_brk(a[0]);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_rlimitas.c -- a process limits its own address space: what it can map and what not, threads,
- * children, programs it executes, raising the limit again. */
+ * sys_rlimitas.c -- a process limits its own memory (RLIMIT_AS, RLIMIT_DATA): what it can map and what not,
+ * threads, children, programs it executes, also under limits that a runtime could not start with, raising
+ * the limit again. */
 #define _GNU_SOURCE
 #include "guest.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -89,6 +91,62 @@ static void children(void)
     }
 }
 
+/* Limits that leave a shell enough, but no runtime; execvp(3) tries several names. */
+static void small_child(bool vforks)
+{
+    const struct rlimit as = {40 * MB, 48 * MB}, data = {20 * MB, 24 * MB};
+    int status;
+    fflush(stdout);
+    pid_t pid = vforks ? vfork() : fork();
+    if (pid == 0) {
+        setrlimit(RLIMIT_AS, &as);
+        setrlimit(RLIMIT_DATA, &data);
+        execl("/nonexistent", "x", (char *)NULL);
+        execl("/bin/sh", "sh", "-c",
+              "ulimit -v; ulimit -Hv; ulimit -d; ulimit -Hd; /bin/true; echo $?", (char *)NULL);
+        _exit(9);
+    }
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+    printf("small child: %#x\n", status);
+    show("its parent");
+}
+
+static void *map(size_t size, int prot, int flags)
+{
+    void *p = mmap(NULL, size, prot, MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static const char *works(bool does)
+{
+    return does ? "works" : "fails";
+}
+
+static void limited_data(void)
+{
+    const struct rlimit limit = {100 * MB, RLIM_INFINITY}, none = {RLIM_INFINITY, RLIM_INFINITY};
+    CHECK(setrlimit(RLIMIT_DATA, &limit) == 0);
+    char *reserved = map(400 * MB, PROT_NONE, MAP_PRIVATE);
+    CHECK(reserved != NULL);
+    printf("data: shared %s, read-only %s, private %s\n",
+           works(map(200 * MB, PROT_READ | PROT_WRITE, MAP_SHARED)),
+           works(map(200 * MB, PROT_READ, MAP_PRIVATE)),
+           works(map(200 * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE)));
+    int all = mprotect(reserved, 400 * MB, PROT_READ | PROT_WRITE);
+    int some = mprotect(reserved, 40 * MB, PROT_READ | PROT_WRITE);
+    int again = mprotect(reserved, 40 * MB, PROT_READ | PROT_WRITE);
+    int more = mprotect(reserved + 40 * MB, 80 * MB, PROT_READ | PROT_WRITE);
+    printf("  mprotect all %s, some %s, again %s, more %s\n", works(all == 0), works(some == 0),
+           works(again == 0), works(more == 0));
+    void *grown = mremap(reserved, 40 * MB, 200 * MB, MREMAP_MAYMOVE);
+    printf("  mremap %s, sbrk %s, over what is there %s\n", works(grown != MAP_FAILED),
+           works(sbrk(100 * MB) != (void *)-1),
+           works(mmap(reserved, 120 * MB, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == reserved));
+    CHECK(setrlimit(RLIMIT_DATA, &none) == 0);
+    CHECK(munmap(reserved, 400 * MB) == 0);
+}
+
 int main(void)
 {
     struct rlimit was;
@@ -110,6 +168,9 @@ int main(void)
     fill("again");
     printf("none: %d\n", set(RLIM_INFINITY, RLIM_INFINITY));
     show("open");
+    small_child(false);
+    small_child(true);
+    limited_data();
     CHECK(mmap(NULL, 1024 * MB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
           MAP_FAILED);
     printf("too little: %d\n", set(1 * MB, 2000 * MB));

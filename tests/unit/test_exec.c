@@ -228,13 +228,40 @@ static int teardown(void **state)
     return system(command);
 }
 
+static bool is_setid(const char *path, int mode, uid_t uid)
+{
+    char *argv[] = {(char *)path, NULL};
+    ExecTarget t;
+    ExecError err;
+    assert_int_equal(chown(path, uid, (gid_t)-1), 0);
+    assert_int_equal(chmod(path, (mode_t)mode), 0);
+    assert_int_equal(exec_resolve(path, argv, &t, &err), 0);
+    bool r = t.is_setid;
+    exec_target_free(&t);
+    return r;
+}
+
+/* Root's own program gives root nothing new. */
+static void set_user_id(void **state)
+{
+    char path[128], command[256];
+    (void)state;
+    snprintf(path, sizeof(path), "%s/setid", dir);
+    snprintf(command, sizeof(command), "cp /bin/true %s", path);
+    assert_int_equal(system(command), 0);
+    assert_false(is_setid(path, 04755, getuid()));
+    assert_false(is_setid(path, 02755, getuid()));
+    if (geteuid() == 0) {
+        assert_true(is_setid(path, 04755, 65534));
+        assert_false(is_setid(path, 0755, 65534));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scripts),
-        cmocka_unit_test(errors),
-        cmocka_unit_test(resolved),
-        cmocka_unit_test(in_path),
+        cmocka_unit_test(scripts), cmocka_unit_test(errors),      cmocka_unit_test(resolved),
+        cmocka_unit_test(in_path), cmocka_unit_test(set_user_id),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

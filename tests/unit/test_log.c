@@ -195,6 +195,44 @@ static void test_file(void **state)
     mt_opts.log_file = NULL;
 }
 
+static void say_twice(void)
+{
+    log_init();
+    mt_umsg("lost");
+    mt_umsg("lost, too");
+    log_close();
+    log_close();
+}
+
+static void say_nothing(void)
+{
+    log_init();
+    log_close();
+}
+
+/* Where a traced program can't open the log, it runs nevertheless. */
+static void test_refused(void **state)
+{
+    mt_opts.exec_argv0 = "program";
+    mt_opts.log_file = "no/such/folder";
+    in_child(say_twice);
+    assert_int_equal(status, 0);
+    assert_string_equal(err_text, "mtvg: warning: messages are lost, cannot write to "
+                                  "no/such/folder: No such file or directory\n");
+    in_child(say_nothing);
+    assert_int_equal(status, 0);
+    assert_string_equal(err_text, "");
+    mt_opts.log_file = "%q{NO_SUCH_VARIABLE_HERE}";
+    in_child(say_nothing);
+    assert_int_equal(status, 0);
+    mt_opts.log_file = NULL;
+    mt_opts.log_fd = 77;
+    in_child(say_nothing);
+    assert_int_equal(status, 0);
+    mt_opts.log_fd = STDERR_FILENO;
+    mt_opts.exec_argv0 = NULL;
+}
+
 static void fork_and_say(void)
 {
     log_init();
@@ -245,15 +283,6 @@ static void test_fork(void **state)
 }
 
 /* ---- errors ---- */
-
-static void say_twice(void)
-{
-    log_init();
-    mt_umsg("lost");
-    mt_umsg("lost, too");
-    log_close();
-    log_close();
-}
 
 static void test_disk_full(void **state)
 {
@@ -417,17 +446,12 @@ static void test_assertion(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(test_prefix),
-        FILE_TEST(test_long),
-        FILE_TEST(test_names),
-        FILE_TEST(test_file),
-        FILE_TEST(test_fork),
-        FILE_TEST(test_disk_full),
-        FILE_TEST(test_broken_pipe),
-        FILE_TEST(test_pending_signal),
-        FILE_TEST(test_file_size_limit),
-        FILE_TEST(test_bad_fd),
-        FILE_TEST(test_closed_later),
+        FILE_TEST(test_prefix),         FILE_TEST(test_long),
+        FILE_TEST(test_names),          FILE_TEST(test_file),
+        FILE_TEST(test_refused),        FILE_TEST(test_fork),
+        FILE_TEST(test_disk_full),      FILE_TEST(test_broken_pipe),
+        FILE_TEST(test_pending_signal), FILE_TEST(test_file_size_limit),
+        FILE_TEST(test_bad_fd),         FILE_TEST(test_closed_later),
         FILE_TEST(test_assertion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
