@@ -21,24 +21,26 @@
 #include <errno.h>
 #include <stdlib.h>
 
-typedef struct ChunkStart {
-    CacheOff off;
-    u32 block;
-} ChunkStart;
+#define MT_STARTS 128u /* pieces that the list of a chunk's starts grows by */
+
+/* Where code begins, from the chunk's beginning, and whose it is. */
+typedef struct ChunkStarts {
+    u32 block[MT_STARTS];
+    u16 off[MT_STARTS];
+} ChunkStarts;
 
 typedef struct Chunk {
     CacheOff lo, hi;
     CacheOff next; /* bump pointer; owner */
     u8 kind;
-    u64 owner;           /* atomic: 0: none; own_id(), one more while busy */
-    u32 live;            /* atomic: up by the owner, down under pool_lock */
-    u32 nstarts;         /* atomic: REL by the owner, ACQ by cache_find_block() */
-    ChunkStart **starts; /* by MT_STARTS */
+    u64 owner;            /* atomic: 0: none; own_id(), one more while busy */
+    u32 live;             /* atomic: up by the owner, down under pool_lock */
+    u32 nstarts;          /* atomic: REL by the owner, ACQ by cache_find_block() */
+    ChunkStarts **starts; /* by MT_STARTS */
 } Chunk;
 
-#define MT_BLOCK_ALIGN 16u
+#define MT_BLOCK_LEAST 16u /* bytes that a block takes */
 #define MT_SHARE_BELOW 16u /* threads share chunks when less than this part of all is free */
-#define MT_STARTS 128u     /* pieces that the list of a chunk's starts grows by */
 
 Cache mt_cache;
 
@@ -269,20 +271,25 @@ static void count_live(Chunk *c)
     mt_fetch_add(&c->live, 1);
 }
 
-static ChunkStart *start_of(const Chunk *c, u32 i)
+static CacheOff start_of(const Chunk *c, u32 i)
 {
-    return &c->starts[i / MT_STARTS][i % MT_STARTS];
+    return c->lo + c->starts[i / MT_STARTS]->off[i % MT_STARTS];
+}
+
+static u32 block_at(const Chunk *c, u32 i)
+{
+    return c->starts[i / MT_STARTS]->block[i % MT_STARTS];
 }
 
 /* Room for a chunk's start n; it stays when the chunk is used anew. */
 static void make_start(Chunk *c, u32 n)
 {
     if (c->starts == NULL) {
-        c->starts = calloc(mt_cache.chunk_size / MT_BLOCK_ALIGN / MT_STARTS, sizeof(*c->starts));
+        c->starts = calloc(mt_cache.chunk_size / MT_BLOCK_LEAST / MT_STARTS, sizeof(*c->starts));
         MT_ASSERT(c->starts != NULL);
     }
     if (c->starts[n / MT_STARTS] == NULL) {
-        c->starts[n / MT_STARTS] = malloc(MT_STARTS * sizeof(ChunkStart));
+        c->starts[n / MT_STARTS] = malloc(sizeof(ChunkStarts));
         MT_ASSERT(c->starts[n / MT_STARTS] != NULL);
     }
 }
@@ -292,7 +299,8 @@ static void add_start(Chunk *c, CacheOff off, u32 block)
     u32 n = c->nstarts;
 
     make_start(c, n);
-    *start_of(c, n) = (ChunkStart){off, block};
+    c->starts[n / MT_STARTS]->block[n % MT_STARTS] = block;
+    c->starts[n / MT_STARTS]->off[n % MT_STARTS] = (u16)(off - c->lo);
     /* REL pairs with cache_find_block(): who sees the count sees the entry. */
     mt_store_release(&c->nstarts, n + 1);
     count_live(c);
@@ -303,10 +311,7 @@ void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref)
     Chunk *c = s->chunk;
 
     MT_DCHECK(hot_end <= s->hot_end);
-    c->next = (CacheOff)MT_ALIGN_UP(hot_end, MT_BLOCK_ALIGN);
-    if (c->next > c->hi) {
-        c->next = c->hi;
-    }
+    c->next = hot_end - s->hot < MT_BLOCK_LEAST ? s->hot + MT_BLOCK_LEAST : hot_end;
     add_start(c, s->hot, block_ref);
     if (s->cold != s->cold_start) {
         s->cold_chunk->next = s->cold;
@@ -321,7 +326,7 @@ CacheOff cache_take_thunk(u32 n, u32 block_ref)
     Chunk *c;
     CacheOff at;
 
-    n = (u32)MT_ALIGN_UP(n, MT_BLOCK_ALIGN);
+    MT_DCHECK(n >= MT_BLOCK_LEAST);
     c = own_chunk(CHUNK_THUNKS, n);
     if (c == NULL) {
         return 0;
@@ -373,13 +378,13 @@ __attribute__((target("general-regs-only"))) u32 cache_find_block(u64 host_pc, C
     while (lo < hi) {
         u32 mid = (lo + hi) / 2;
 
-        if (start_of(c, mid)->off <= off) {
+        if (start_of(c, mid) <= off) {
             lo = mid + 1;
         } else {
             hi = mid;
         }
     }
-    return lo > 0 ? start_of(c, lo - 1)->block : 0;
+    return lo > 0 ? block_at(c, lo - 1) : 0;
 }
 
 void cache_flush_world(void)

@@ -44,11 +44,12 @@
 #define MT_FAULTS_TO_CHECK 6
 #define MT_RECLAIM_AT 256
 
-/* A block that was made from the page; its instructions there begin from lo to hi. */
+/* A block that was made from the page; its instructions there begin between the MT_SPAN_BYTES lo and hi. */
+#define MT_SPAN_BYTES 16u
 typedef struct PageSpan {
-    u16 lo, hi;
     BlockRef block;
-} PageSpan;
+    u8 lo, hi;
+} __attribute__((packed, aligned(2))) PageSpan;
 
 /* All blocks that were made from the page. */
 typedef struct SpanList {
@@ -322,7 +323,7 @@ static void add_span_locked(SpanList *l, const PageWatch *w, BlockRef block)
         l->spans = realloc(l->spans, l->room * sizeof(*l->spans));
         MT_ASSERT(l->spans != NULL);
     }
-    l->spans[l->n++] = (PageSpan){w->lo, w->hi, block};
+    l->spans[l->n++] = (PageSpan){block, (u8)(w->lo / MT_SPAN_BYTES), (u8)(w->hi / MT_SPAN_BYTES)};
 }
 
 static void remove_span_locked(SpanList *l, BlockRef block)
@@ -343,13 +344,13 @@ static bool enters_inside(u32 key)
 
 static bool find_inside_locked(const SpanList *l, GuestAddr pc, Place *place)
 {
-    u32 in_page = pc % MT_PAGE_SIZE, off;
+    u32 at = pc % MT_PAGE_SIZE / MT_SPAN_BYTES, off;
 
     for (u32 i = 0; i < l->n; i++) {
         const PageSpan *s = &l->spans[i];
         Block *b = block_of(s->block);
 
-        if (s->lo <= in_page && in_page <= s->hi &&
+        if (s->lo <= at && at <= s->hi &&
             pcmap_find_insn(block_pcmap(b), b->pcmap_len, b->pc, pc, &off)) {
             *place = (Place){b, block_host(b) + off};
             return true;

@@ -44,7 +44,6 @@ static bool make_piece(Piece *p, u32 block, u64 *seed)
         return false;
     }
     assert_true(s.hot_end - s.hot >= 1024 && s.cold_end - s.cold >= 512);
-    assert_int_equal(s.hot % 16, 0);
     p->lo = s.hot;
     p->hi = s.hot + hot;
     p->block = block;
