@@ -37,8 +37,8 @@ static void ibt_clear(void)
 
     madvise(mt_cache.ibt, (last + 1) * sizeof(*mt_cache.ibt), MADV_POPULATE_WRITE);
     for (u32 i = 0; i <= last; i++) {
-        mt_store_relaxed(&mt_cache.ibt[i],
-                         mt_cache.glue_ib_miss); /* a halted thread may be looking */
+        /* a halted thread may be looking */
+        mt_store_relaxed(&mt_cache.ibt[i], (u32)mt_cache.glue_ib_miss);
     }
     if (mt_cache.ibt2 != NULL) {
         madvise(mt_cache.ibt2, MT_IBT2_SIZE * sizeof(*mt_cache.ibt2), MADV_DONTNEED);
@@ -124,9 +124,9 @@ int cache_tables_map(void)
     annot_ignore(p, MT_IBT_BYTES); /* words that are only accessed atomically */
     mt_cache.ibt = p;
     if (CPU_FEATURE_PRESENT(SSE4_2) && mt_opts.ib_second) {
-        mt_cache.ibt2 = (u32 *)(mt_cache.ibt + MT_IBT_SIZE);
+        mt_cache.ibt2 = mt_cache.ibt + MT_IBT_SIZE;
     }
-    mt_cache.ret = (u32 *)(mt_cache.ibt + MT_IBT_SIZE) + MT_IBT2_SIZE;
+    mt_cache.ret = mt_cache.ibt + MT_IBT_SIZE + MT_IBT2_SIZE;
     return 0;
 }
 
@@ -159,7 +159,8 @@ void cache_size_tables_world(u32 blocks)
     cache_tables_clear();
 }
 
-/* The tables begin as small as they can be. */
+/* The tables begin as small as they can be. About half as many blocks will do as without the return stack,
+ * since they go on behind calls. */
 void cache_use_return_stack_world(u32 blocks)
 {
     mt_cache.return_stack = true;
@@ -167,7 +168,7 @@ void cache_use_return_stack_world(u32 blocks)
     if (mt_cache.ibt_mask_at != 0) {
         mt_store_relaxed(&mt_cache.ibt_mask, ((1u << MT_IBT_BITS_MIN) - 1) << MT_IBT_SHIFT);
     }
-    cache_size_tables_world(blocks);
+    cache_size_tables_world(blocks / 2);
 }
 
 bool cache_may_use_return_stack(void)
