@@ -161,11 +161,11 @@ static i64 shm_attach_anywhere(int shmid, int flags, u64 len)
 i64 aspace_shmat(int shmid, GuestAddr addr, int flags)
 {
     struct shmid_ds ds;
+    if (addr == 0 ? (flags & SHM_REMAP) != 0 : (addr & ~MT_PAGE_MASK) != 0 && !(flags & SHM_RND)) {
+        return -EINVAL;
+    }
     if (shmctl(shmid, IPC_STAT, &ds) != 0) {
         return -errno;
-    }
-    if (addr == 0 && (flags & SHM_REMAP) != 0) {
-        return -EINVAL;
     }
     u64 len = MT_PAGE_UP(ds.shm_segsz);
     char name[32];

@@ -319,8 +319,14 @@ static i64 mremap_locked(MremapCall *c)
 {
     aspace_sync_growth(c->old, c->old + c->old_len + 1);
     const MapNode *n = map_first(c->old);
-    if (c->old + c->old_len < c->old || n->start > c->old || !node_is_guest(n)) {
+    if (n->start > c->old || !node_is_guest(n)) {
         return -EFAULT;
+    }
+    if (c->old + c->old_len < c->old) {
+        return c->old_len > c->new_len ? -EINVAL /* munmap's */ : -EFAULT;
+    }
+    if (c->old_len == 0 && (n->flags & MAP_TYPE) == MAP_PRIVATE) {
+        return -EINVAL; /* there is no copying of those */
     }
     u64 page = aspace_node_page(n);
     c->old_len = MT_ALIGN_UP(c->old_len, page);

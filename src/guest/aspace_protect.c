@@ -133,6 +133,12 @@ i64 aspace_mprotect(GuestAddr addr, u64 len, int prot, int pkey)
     if ((prot & ~(PROT_RWX | PROT_SEM)) != 0) {
         return -EINVAL;
     }
+    if (pkey != -1) { /* is it one at all? Comes before whether there is anything mapped. */
+        i64 r = host_mprotect(1ull << 63, MT_PAGE_SIZE, prot, pkey);
+        if (r != -ENOMEM) {
+            return r;
+        }
+    }
     aspace_lock();
     aspace_sync_growth(addr, end);
     i64 r = 0;

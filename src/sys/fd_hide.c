@@ -114,6 +114,11 @@ bool fd_is_hidden(int fd)
     return (u32)fd - (u32)mt_fd_hidden_lo < MT_FD_HIDDEN_COUNT;
 }
 
+u64 fd_of_guest(u64 fd)
+{
+    return fd_is_hidden((int)fd) ? INT32_MAX : fd;
+}
+
 /* Takes a free number's bit; -1 if there is none. */
 static int take_slot(void)
 {

@@ -491,6 +491,10 @@ static i64 set_altstack(Thread *t, const GuestAltStack *ss, u64 sp)
     if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0) {
         return -EINVAL;
     }
+    if (ss->sp == t->altstack.sp && ss->size == t->altstack.size &&
+        ss->flags == t->altstack.flags) {
+        return 0; /* however small: none at all, as exec leaves it, has no size */
+    }
     if (mode == SS_DISABLE) {
         t->altstack = (GuestAltStack){.flags = ss->flags};
         return 0;
@@ -504,11 +508,8 @@ static i64 set_altstack(Thread *t, const GuestAltStack *ss, u64 sp)
 
 static void restore_altstack(Thread *t, const GuestAltStack *ss, u64 handler_sp)
 {
-    const GuestAltStack *now = &t->altstack;
-    if (ss->sp != now->sp || ss->size != now->size || ss->flags != now->flags) {
-        /* The kernel does not look at the result either. */
-        set_altstack(t, ss, altstack_comes_first() ? handler_sp : t->cpu->gpr[MT_RSP]);
-    }
+    /* The kernel does not look at the result either. */
+    set_altstack(t, ss, altstack_comes_first() ? handler_sp : t->cpu->gpr[MT_RSP]);
 }
 
 i64 signal_return(Thread *t)

@@ -14,8 +14,7 @@
 typedef enum SysKind {
     SYS_UNKNOWN, /* no row: passed through, one warning */
     SYS_PASS,    /* straight to the kernel; may block; fast path */
-    SYS_FDS,     /* same, but takes a file descriptor that could be one of ours: args named in the
-                    row are checked against the hidden range first (fast path does it inline) */
+    SYS_FDS, /* same, with descriptors among its arguments; not on the fast path if one is ours */
     SYS_HANDLED, /* a C function */
     SYS_ENOSYS,  /* refused */
 } SysKind;
@@ -26,7 +25,7 @@ typedef i64 (*SysHandler)(Thread *t, const u64 a[6]);
 typedef struct SysRow {
     const char *name;
     u8 kind;
-    u8 fd_args; /* SYS_FDS: bit i: argument i is a file descriptor */
+    u8 fd_args; /* bit i: argument i is a file descriptor; never one of ours for what does the call */
     SysHandler handler;
 } SysRow;
 
@@ -121,6 +120,9 @@ extern bool (*sys_efault_hook)(Thread *t);
  * mt_fd_hidden_lo on; all are always in use, so the kernel gives none of them to the guest. */
 #define MT_FD_HIDDEN_COUNT 16
 bool fd_is_hidden(int fd);
+/* The guest's argument; one of ours becomes a number that is never open, so that the kernel's own checks come in
+ * their order, and a descriptor that the call ignores does no harm. */
+u64 fd_of_guest(u64 fd);
 /* Moves a descriptor into the hidden range (close-on-exec); closes the old one. New fd or -errno.
  * The first call chooses the range. */
 int fd_hide(int fd);
@@ -174,6 +176,7 @@ bool sys_is_filtered(void);
 #define SYS_ROW_PASS(nr, name)
 #define SYS_ROW_FDS(nr, name, mask)
 #define SYS_ROW_HANDLED(nr, name) i64 sys_##name(Thread *t, const u64 a[6]);
+#define SYS_ROW_HANDLED_FDS(nr, name, mask) SYS_ROW_HANDLED(nr, name)
 #define SYS_ROW_ENOSYS(nr, name)
 #include "sys/syscalls.def"
 

@@ -100,24 +100,18 @@ static void warn_unknown(u32 nr)
     }
 }
 
-static bool has_hidden_fd(const SysRow *row, const u64 a[6])
-{
-    for (u32 mask = row->fd_args; mask; mask &= mask - 1) {
-        if (fd_is_hidden((int)a[__builtin_ctz(mask)])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static i64 do_call(Thread *t, u32 nr, const u64 a[6])
+static i64 do_call(Thread *t, u32 nr, const u64 args[6])
 {
     static const SysRow unknown;
     const SysRow *row = nr < MT_SYS_MAX ? &mt_sys_table[nr] : &unknown;
+    u64 a[6];
+    for (u32 i = 0; i < 6; i++) {
+        a[i] = row->fd_args >> i & 1 ? fd_of_guest(args[i]) : args[i];
+    }
     switch ((SysKind)row->kind) {
     case SYS_HANDLED: return row->handler(t, a);
     case SYS_ENOSYS: return -ENOSYS;
-    case SYS_FDS: return has_hidden_fd(row, a) ? -EBADF : sys_pass(t, nr, a);
+    case SYS_FDS:
     case SYS_PASS: return sys_pass(t, nr, a);
     case SYS_UNKNOWN: break;
     }

@@ -416,9 +416,6 @@ static i64 exec_traced(Thread *t, const ExecRequest *q, const char *path)
 static i64 do_exec(Thread *t, ExecRequest *q)
 {
     char path[PATH_MAX];
-    if (fd_is_hidden(q->dirfd)) {
-        return -EBADF;
-    }
     if ((q->flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)) ||
         safe_read_str(path, q->path, sizeof(path)) < 0) {
         return exec_native(t, q);

@@ -236,7 +236,10 @@ static i64 do_call32(Thread *t, u32 nr, const u64 a[6])
     const Row32 *row = nr < MAX_NR32 ? &rows[nr] : &unknown;
     switch (row->kind) {
     case SAME: return sys_call(t, row->same, a);
-    case FD: return fd_is_hidden((int)a[0]) ? -EBADF : pass32(t, nr, a);
+    case FD: {
+        const u64 b[6] = {(u32)fd_of_guest(a[0]), a[1], a[2], a[3], a[4], a[5]};
+        return pass32(t, nr, b);
+    }
     case OWN: return row->own(t, a);
     case NONE: return -ENOSYS;
     case THE_KERNELS: break;

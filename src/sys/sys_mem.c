@@ -30,10 +30,23 @@ static bool is_page_aligned(u64 x)
     return (x & (MT_PAGE_SIZE - 1)) == 0;
 }
 
-/* Does [addr, addr+len) touch memory of the runtime's? */
-static bool is_ours(u64 addr, u64 len)
+/* Of a word that the kernel looks at as a whole, where aspace takes an int: bit 31 is nobody's either. */
+static int flag_word(u64 v)
 {
-    return len && addr + len > addr && aspace_is_runtime(addr, len);
+    return (int)(v >> 32 != 0 ? v | 1u << 31 : v);
+}
+
+/* A call about [addr, addr+len), none of which is the guest's to ask about if any is the runtime's: fails as for
+ * pages that are not mapped. What else is wrong with it the kernel says first. */
+static i64 pass_range(Thread *t, u64 nr, const u64 a[6])
+{
+    const u64 nowhere = 1ull << 63;
+    u64 b[6] = {a[0], a[1], a[2], a[3], a[4], a[5]};
+    if (a[1] != 0 && a[0] + a[1] > a[0] && aspace_is_runtime(a[0], a[1])) {
+        b[0] = nowhere | (a[0] & (MT_PAGE_SIZE - 1));
+        b[1] = MT_PAGE_SIZE;
+    }
+    return sys_pass(t, nr, b);
 }
 
 /* ---- mlockall(MCL_FUTURE) ----
@@ -106,18 +119,29 @@ i64 sys_munlockall(Thread *t, const u64 a[6])
 
 /* ---- mappings ---- */
 
+/* A mapping that RLIMIT_AS forbids, which the kernel looks at last: what else may be wrong with it? */
+static i64 refuse_mapping(const u64 a[6], int flags)
+{
+    const u64 dropped = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_POPULATE | MAP_LOCKED;
+    if ((flags & MAP_FIXED) != 0 && !is_page_aligned(a[0])) {
+        return -EINVAL;
+    }
+    i64 r = sys_raw(SYS_mmap, 0, a[1], a[2], (a[3] & ~dropped) | MAP_NORESERVE, a[4], a[5]);
+    if (r >= 0) {
+        sys_raw(SYS_munmap, (u64)r, a[1], 0, 0, 0, 0);
+    }
+    return r < 0 ? r : -ENOMEM;
+}
+
 i64 sys_mmap(Thread *t, const u64 a[6])
 {
-    int flags = (int)a[3];
-    if (!(flags & MAP_ANONYMOUS) && fd_is_hidden((int)a[4])) {
-        return -EBADF;
-    }
+    int flags = flag_word(a[3]);
     if (!is_page_aligned(a[5])) {
         return -EINVAL;
     }
     if (!sys_rlimit_allows_map(a[0], flags & MAP_FIXED ? MT_PAGE_UP(a[1]) : 0, MT_PAGE_UP(a[1]),
                                (int)a[2], flags)) {
-        return -ENOMEM;
+        return refuse_mapping(a, flags);
     }
     i64 r = aspace_mmap(a[0], a[1], (int)a[2], flags, (int)a[4], a[5]);
     if (r > 0) {
@@ -148,7 +172,7 @@ static i64 do_mprotect(const u64 a[6], int pkey)
     if (!sys_rlimit_allows_protect(a[0], MT_PAGE_UP(a[1]), (int)a[2])) {
         return -ENOMEM;
     }
-    return look_for_replaced(a, aspace_mprotect(a[0], a[1], (int)a[2], pkey));
+    return look_for_replaced(a, aspace_mprotect(a[0], a[1], flag_word(a[2]), pkey));
 }
 
 i64 sys_mprotect(Thread *t, const u64 a[6])
@@ -158,19 +182,17 @@ i64 sys_mprotect(Thread *t, const u64 a[6])
 
 i64 sys_pkey_mprotect(Thread *t, const u64 a[6])
 {
-    int pkey = (int)a[3];
-    /* aspace knows -1 as "none", which is what the kernel takes it for as well. */
-    return pkey < -1 ? -EINVAL : do_mprotect(a, pkey);
+    return do_mprotect(a, (int)a[3]);
 }
 
 i64 sys_mremap(Thread *t, const u64 a[6])
 {
     AspaceInfo m;
-    if (MT_PAGE_UP(a[2]) > MT_PAGE_UP(a[1]) && aspace_query(a[0], &m) &&
+    if (a[2] <= aspace_task_size && MT_PAGE_UP(a[2]) > MT_PAGE_UP(a[1]) && aspace_query(a[0], &m) &&
         !sys_rlimit_allows_map(0, 0, MT_PAGE_UP(a[2]) - MT_PAGE_UP(a[1]), m.prot, m.flags)) {
         return -ENOMEM;
     }
-    return aspace_mremap(a[0], a[1], a[2], (int)a[3], a[4]);
+    return aspace_mremap(a[0], a[1], a[2], flag_word(a[3]), a[4]);
 }
 
 i64 sys_brk(Thread *t, const u64 a[6])
@@ -199,7 +221,7 @@ i64 sys_shmdt(Thread *t, const u64 a[6])
 
 i64 sys_remap_file_pages(Thread *t, const u64 a[6])
 {
-    return aspace_remap_file_pages(a[0], a[1], (int)a[2], a[3], (int)a[4]);
+    return aspace_remap_file_pages(a[0], a[1], flag_word(a[2]), a[3], flag_word(a[4]));
 }
 
 /* ---- advice and the like, for ranges that may be ours ---- */
@@ -211,35 +233,32 @@ i64 sys_madvise(Thread *t, const u64 a[6])
 
 i64 sys_msync(Thread *t, const u64 a[6])
 {
-    return is_page_aligned(a[0]) && is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_msync, a);
+    return pass_range(t, SYS_msync, a);
 }
 
 i64 sys_mincore(Thread *t, const u64 a[6])
 {
-    return is_page_aligned(a[0]) && is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_mincore, a);
+    return pass_range(t, SYS_mincore, a);
 }
 
 i64 sys_mlock(Thread *t, const u64 a[6])
 {
-    return is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_mlock, a);
+    return pass_range(t, SYS_mlock, a);
 }
 
 i64 sys_mlock2(Thread *t, const u64 a[6])
 {
-    if ((int)a[2] & ~MLOCK_ONFAULT) {
-        return -EINVAL;
-    }
-    return is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_mlock2, a);
+    return pass_range(t, SYS_mlock2, a);
 }
 
 i64 sys_munlock(Thread *t, const u64 a[6])
 {
-    return is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, SYS_munlock, a);
+    return pass_range(t, SYS_munlock, a);
 }
 
 i64 sys_mseal(Thread *t, const u64 a[6])
 {
-    return is_page_aligned(a[0]) && is_ours(a[0], a[1]) ? -ENOMEM : sys_pass(t, 462, a);
+    return pass_range(t, 462, a);
 }
 
 /* ---- process_madvise ---- */
@@ -254,14 +273,11 @@ i64 sys_process_madvise(Thread *t, const u64 a[6])
 {
     int advice = (int)a[3];
     u64 count = a[2];
-    if (fd_is_hidden((int)a[0])) {
-        return -EBADF;
-    }
     /* What drops contents is allowed on the own process only; the translator must see it. */
     if (!changes_contents(advice) || sys_pidfd_pid(t, (int)a[0], NULL) != t->tgid) {
         return sys_pass(t, SYS_process_madvise, a);
     }
-    if (a[4] || count > 1024 /* UIO_MAXIOV */) {
+    if ((u32)a[4] != 0 || count > 1024 /* UIO_MAXIOV */) {
         return -EINVAL;
     }
     i64 done = 0;

@@ -112,18 +112,12 @@ i64 sys_open(Thread *t, const u64 a[6])
 
 i64 sys_openat(Thread *t, const u64 a[6])
 {
-    if (fd_is_hidden((int)a[0])) {
-        return -EBADF;
-    }
     return do_open(t, SYS_openat, a, (int)a[0], a[1], (u32)a[2], a[3]);
 }
 
 i64 sys_openat2(Thread *t, const u64 a[6])
 {
     struct open_how how;
-    if (fd_is_hidden((int)a[0])) {
-        return -EBADF;
-    }
     /* A structure that is too short or unreadable is the kernel's to refuse; one that asks for more
      * than we know, or for restricted resolution (of /proc/self/exe above all), is its to do. */
     if (a[3] != sizeof(how) || safe_read(&how, a[2], sizeof(how)) || how.resolve) {
@@ -161,7 +155,7 @@ i64 sys_readlink(Thread *t, const u64 a[6])
 
 i64 sys_readlinkat(Thread *t, const u64 a[6])
 {
-    return fd_is_hidden((int)a[0]) ? -EBADF : do_readlink(t, SYS_readlinkat, a, (int)a[0], a + 1);
+    return do_readlink(t, SYS_readlinkat, a, (int)a[0], a + 1);
 }
 
 /* ---- stat ---- */
@@ -188,9 +182,6 @@ static i64 stat_at(Thread *t, u64 nr, const u64 a[6], u64 flags)
 {
     char link[PROC_LINK_MAX];
     u64 b[6];
-    if (fd_is_hidden((int)a[0])) {
-        return -EBADF;
-    }
     memcpy(b, a, sizeof(b));
     return redirect_stat(b, (int)a[0], 1, flags, link) ? sys_pass(t, nr, b) : -ENOENT;
 }
@@ -303,9 +294,6 @@ static IsHidden what_to_hide(int fd, GuestAddr buf, size_t n, const DirentShape 
 
 static i64 do_getdents(Thread *t, u64 nr, const u64 a[6], const DirentShape *shape)
 {
-    if (fd_is_hidden((int)a[0])) {
-        return -EBADF;
-    }
     for (;;) {
         i64 r = sys_pass(t, nr, a);
         IsHidden hidden = r > 0 ? what_to_hide((int)a[0], a[1], (size_t)r, shape) : NULL;

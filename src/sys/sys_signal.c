@@ -227,12 +227,12 @@ i64 sys_pselect6(Thread *t, const u64 a[6])
 
 i64 sys_epoll_pwait(Thread *t, const u64 a[6])
 {
-    return fd_is_hidden((int)a[0]) ? -EBADF : call_with_mask_arg(t, SYS_epoll_pwait, a, 4);
+    return call_with_mask_arg(t, SYS_epoll_pwait, a, 4);
 }
 
 i64 sys_epoll_pwait2(Thread *t, const u64 a[6])
 {
-    return fd_is_hidden((int)a[0]) ? -EBADF : call_with_mask_arg(t, SYS_epoll_pwait2, a, 4);
+    return call_with_mask_arg(t, SYS_epoll_pwait2, a, 4);
 }
 
 /* ---- waiting for signals ---- */
@@ -277,9 +277,6 @@ i64 sys_rt_sigtimedwait(Thread *t, const u64 a[6])
 static i64 signalfd(Thread *t, u64 nr, const u64 a[6])
 {
     SigMask guest;
-    if (fd_is_hidden((int)a[0])) {
-        return -EBADF;
-    }
     if (a[2] != MASK_BYTES || read_guest(&guest, a[1], sizeof(guest))) {
         return sys_pass(t, nr, a);
     }
@@ -377,9 +374,6 @@ i64 sys_rt_tgsigqueueinfo(Thread *t, const u64 a[6])
 i64 sys_pidfd_send_signal(Thread *t, const u64 a[6])
 {
     enum { THREAD_ONLY = 1, WHOLE_PROCESS = 2 };
-    if (fd_is_hidden((int)a[0])) {
-        return -EBADF;
-    }
     i64 r = sys_pass(t, SYS_pidfd_send_signal, a);
     if (r != 0 || (int)a[1] < 1 || sig_default_of((int)a[1]) != SIG_DEFAULT_TERM) {
         return r;

@@ -19,6 +19,7 @@
 #define MT_ARCH_MAP_VDSO_FIRST 0x2001
 #define MT_ARCH_MAP_VDSO_LAST 0x2003
 #define MT_ARCH_SHSTK_ENABLE 0x5001
+#define MT_ARCH_SHSTK_STATUS 0x5005
 #define MT_PR_GET_AUXV 0x41555856
 
 #define USER_SPACE_END 0x7ffffffff000ull /* TASK_SIZE_MAX with four levels of page tables */
@@ -42,8 +43,10 @@ i64 sys_arch_prctl(Thread *t, const u64 a[6])
     case ARCH_GET_GS:
         value = code == ARCH_GET_FS ? mt_cpu.fs_base : mt_cpu.gs_base;
         return safe_write(a[1], &value, sizeof(value));
-    case MT_ARCH_SHSTK_ENABLE:
-        return -EOPNOTSUPP; /* translated calls and returns do not match the shadow stack */
+    case MT_ARCH_SHSTK_ENABLE: { /* translated calls and returns do not match the shadow stack */
+        const u64 b[6] = {MT_ARCH_SHSTK_STATUS, 0};
+        return sys_pass(t, SYS_arch_prctl, b) == -EINVAL ? -EINVAL : -EOPNOTSUPP;
+    }
     default: return sys_pass(t, SYS_arch_prctl, a);
     }
 }

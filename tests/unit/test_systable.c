@@ -26,6 +26,7 @@ static const struct {
 #define SYS_ROW_PASS(nr, name) {nr, {#name, SYS_PASS, 0}},
 #define SYS_ROW_FDS(nr, name, mask) {nr, {#name, SYS_FDS, mask}},
 #define SYS_ROW_HANDLED(nr, name) {nr, {#name, SYS_HANDLED, 0}},
+#define SYS_ROW_HANDLED_FDS(nr, name, mask) {nr, {#name, SYS_HANDLED, mask}},
 #define SYS_ROW_ENOSYS(nr, name) {nr, {#name, SYS_ENOSYS, 0}},
 #include "sys/syscalls.def"
 };
@@ -110,8 +111,9 @@ static void test_kinds(void **state)
     expect("getpid", SYS_PASS, 0);
     expect("futex", SYS_PASS, 0);
     expect("wait4", SYS_HANDLED, 0);
-    expect("mmap", SYS_HANDLED, 0);
+    expect("mmap", SYS_HANDLED, 16);
     expect("clone3", SYS_HANDLED, 0);
+    expect("openat", SYS_HANDLED, 1);
     expect("rt_sigreturn", SYS_HANDLED, 0);
     expect("close_range", SYS_HANDLED, 0);
     expect("rseq", SYS_ENOSYS, 0);
