@@ -81,6 +81,7 @@ typedef struct CpuState {
     u64 resume; /* entering behind a call to the tool: its CallSite, else 0 */
     /* With exit_arg: a direct exit's stub, see lower_finish(); else all 0. */
     u8 exit_steps[MT_EXIT_STEPS];
+    u16 checks; /* counted down, past 0, by blocks that check their bytes (lower_check.c) */
     u32 copied; /* the block whose code behind an instruction was copied last (recover.c) */
 
     /* For instructions that store the address of the last x87 instruction (x87ip.c). */

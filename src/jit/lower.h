@@ -99,7 +99,8 @@ void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target);
 void lower_exit_at(Lower *l, CacheOff at, EdgeKind kind, GuestAddr target);
 
 /* The check that blocks from changing pages begin with: the n <= MT_CHECKED_BYTES guest bytes at
- * the block's pc are still those in `bytes`; if not, the block is left by an EDGE_STALE. */
+ * the block's pc are still those in `bytes`; if not, the block is left by an EDGE_STALE. So it is, with
+ * mt_cpu.checks 0, at each 65536th check that the thread comes to. */
 #define MT_CHECKED_BYTES 48
 void lower_check_bytes(Lower *l, const u8 *bytes, u32 n);
 

@@ -3,6 +3,8 @@
  * Role:       code that compares by lea and jrcxz, with rcx in slot[3], and so leaves the flags alone (L2). */
 #include "jit/lower_int.h"
 
+#include "base/options.h"
+
 /* mov %rcx, slot[3]; mov quantum, %rcx; lea -1(%rcx), %rcx; mov %rcx, quantum; jrcxz 1f;
  * mov slot[3], %rcx; ...; 1: (cold) mov slot[3], %rcx; exit
  * At the start of a block, and at return points: a guest may go in circles with returns alone. */
@@ -69,6 +71,24 @@ static u32 emit_check_word(Lower *l, GuestAddr addr, u32 want, bool word, u64 st
     return n;
 }
 
+/* Counts the checks of all blocks that this thread runs, and leaves, as if stale, when the count comes to 0:
+ *     movzwl checks, %ecx; lea -1(%rcx), %ecx; mov %cx, checks; jrcxz 1f; jmp 2f; 1: jmp stale; 2: */
+static u32 emit_count_check(Lower *l, u64 stale, PcStep *steps)
+{
+    static const u8 hlen[] = {9, 3, 9, 2, 2, 5};
+
+    emit_bytes(&l->e, "\x64\x0f\xb7\x0c\x25", 5);
+    emit_u32(&l->e, MT_TP(checks));
+    emit_bytes(&l->e, "\x8d\x49\xff\x66\x64\x89\x0c\x25", 8);
+    emit_u32(&l->e, MT_TP(checks));
+    emit_bytes(&l->e, "\xe3\x02\xeb\x05", 4);
+    emit_jmp(&l->e, stale);
+    for (u32 i = 0; i < sizeof(hlen); i++) {
+        steps[i] = (PcStep){hlen[i], (u8)(PC_SPILL | MT_RCX << 4)};
+    }
+    return sizeof(hlen);
+}
+
 void lower_check_bytes(Lower *l, const u8 *bytes, u32 n)
 {
     const u8 sp = (u8)(PC_SPILL | MT_RCX << 4);
@@ -85,6 +105,9 @@ void lower_check_bytes(Lower *l, const u8 *bytes, u32 n)
     lower_emit_exit(&c, mt_cache.glue_emulate);
     emit_fs_store(&l->e, MT_RCX, SLOT(3));
     steps[k++] = (PcStep){9, PC_SAME};
+    if (mt_opts.protect_again) {
+        k += emit_count_check(l, stale, steps + k);
+    }
     for (; i + 4 <= n; i += 4) {
         memcpy(&want, bytes + i, 4);
         k += emit_check_word(l, l->pc + i, want, true, stale, steps + k);

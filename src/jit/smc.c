@@ -42,6 +42,8 @@
 #define MT_ENTRY_CHUNK 1024u
 #define MT_ENTRY_CHUNKS 65536u /* 256 GiB of code */
 #define MT_FAULTS_TO_CHECK 6
+#define MT_FAULTS_AGAIN 4 /* `faults` of a page that is not checked any more */
+#define MT_RELAPSES_MAX 4
 #define MT_RECLAIM_AT 256
 
 /* A block that was made from the page; its instructions there begin between the MT_SPAN_BYTES lo and hi. */
@@ -64,6 +66,7 @@ typedef struct PageEntry {
     u32 next;   /* in the bucket */
     /* page_lock */
     u16 faults;
+    u8 relapses, passes; /* `checked` again; since then, smc_check_less() has been asked */
     bool is_protected;
     /* changed under page_lock and the group's lock, read under either */
     bool valid, checked;
@@ -539,6 +542,34 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
         }
     }
     mt_mutex_unlock(&page_lock);
+}
+
+/* Not a shared page: validate_locked() would have it checked again. Each time it takes twice as long, up to
+ * 2^MT_RELAPSES_MAX, so that a page that does change costs more for its checks than for going to and fro. */
+static void check_less_locked(PageEntry *p)
+{
+    AspaceInfo info;
+
+    if (!p->valid || !p->checked || !aspace_query_locked(p->page * MT_PAGE_SIZE, &info) ||
+        (info.flags & MAP_SHARED) != 0 || ++p->passes < 1 << p->relapses) {
+        return;
+    }
+    p->passes = 0;
+    p->relapses += p->relapses < MT_RELAPSES_MAX;
+    p->faults = MT_FAULTS_AGAIN;
+    STAT_INC(SMC_AGAIN);
+    drop_blocks_locked(p, false, p->self);
+}
+
+void smc_check_less(const Block *b)
+{
+    aspace_lock();
+    mt_mutex_lock(&page_lock);
+    for (u32 i = 0; i < b->npages; i++) {
+        check_less_locked(entry_at(block_pages(b)[i]));
+    }
+    mt_mutex_unlock(&page_lock);
+    aspace_unlock();
 }
 
 bool smc_write_fault(GuestAddr addr, GuestAddr pc, bool *step_over)

@@ -257,7 +257,11 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         annot_left(e);
         go_to(e);
         if (edge_kind(e) == EDGE_STALE) {
-            smc_retire(edge_block(e));
+            if (mt_opts.protect_again && mt_cpu.checks == 0) {
+                smc_check_less(edge_block(e));
+            } else {
+                smc_retire(edge_block(e));
+            }
             return true;
         }
         if (edge_kind(e) == EDGE_REPLACE) {

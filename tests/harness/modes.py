@@ -19,7 +19,7 @@ MODES = {
     "jrcxz": (["--ib-check=jrcxz"], 3),
     "loop": (["--ib-check=loop", "--ib-index=pext"], 3),
     "near": (["--exits=near", "--map-filter=no", "--enter-inside=no"], 3),
-    "slowcalls": (["--fast-syscalls=no"], 3),
+    "slowcalls": (["--fast-syscalls=no", "--protect-again=no"], 3),
     "decode": (["--decoder=full"], 3),
     "children": (["--trace-children=yes"], 3),
     "rstack": (["--return-stack=yes"], 2),
