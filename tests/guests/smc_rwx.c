@@ -159,6 +159,36 @@ static void replaced(void)
     puts("replaced");
 }
 
+/* Changed pages of a file are dropped, or move away: the file's contents are there again, without a write. */
+static void dropped_changes(void)
+{
+    const int prot = PROT_READ | PROT_WRITE | PROT_EXEC;
+    unsigned char page[PAGE] = {0}, *p, *moved;
+    int fd = memfd_create("code", 0);
+    emit_const(page, 1111);
+    CHECK(write(fd, page, PAGE) == PAGE && pwrite(fd, page, PAGE, PAGE) == PAGE);
+    p = mmap(NULL, 2 * PAGE, prot, MAP_PRIVATE, fd, 0);
+    CHECK(p != MAP_FAILED && run(p) == 1111);
+    emit_const(p, 2222);
+    CHECK(run(p) == 2222);
+    CHECK(!madvise(p, 2 * PAGE, MADV_DONTNEED) && run(p) == 1111);
+    emit_const(p, 3333);
+    CHECK(run(p) == 3333);
+    moved = mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+    CHECK(moved != MAP_FAILED && run(moved) == 3333 && run(p) == 1111);
+    munmap(p, 2 * PAGE);
+    munmap(moved, 2 * PAGE);
+    /* Another part of a file, at the same place. */
+    emit_const(page, 4444);
+    CHECK(pwrite(fd, page, PAGE, PAGE) == PAGE);
+    p = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    CHECK(p != MAP_FAILED && run(p) == 1111);
+    CHECK(!remap_file_pages(p, PAGE, 0, 1, 0) && run(p) == 4444);
+    munmap(p, PAGE);
+    close(fd);
+    puts("dropped changes");
+}
+
 static void patched_calls(void)
 {
     unsigned char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
@@ -227,6 +257,7 @@ int main(void)
     toggle();
     double_mapping();
     replaced();
+    dropped_changes();
     patched_calls();
     next_instruction();
     return 0;

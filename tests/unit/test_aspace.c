@@ -86,6 +86,55 @@ static void take_picture(Picture *p, GuestAddr base, bool of_host)
     }
 }
 
+/* --- which part of a file is mapped, page by page; 0: none --- */
+
+typedef struct FilePicture {
+    GuestAddr base;
+    u64 at[PAGES]; /* the offset and 1 */
+} FilePicture;
+
+static void file_picture_add(FilePicture *p, GuestAddr start, GuestAddr end, u64 offset)
+{
+    for (unsigned i = 0; i < PAGES; i++) {
+        GuestAddr a = p->base + i * MT_PAGE_SIZE;
+        if (a >= start && a < end) {
+            p->at[i] = offset + (a - start) + 1;
+        }
+    }
+}
+
+static bool file_picture_info(const AspaceInfo *info, void *arg)
+{
+    if (info->ino != 0) {
+        file_picture_add(arg, info->start, info->end, info->offset);
+    }
+    return true;
+}
+
+static void compare_files(void)
+{
+    static FilePicture a, b, c;
+    unsigned long start, end, offset, inode;
+    char line[512];
+    FILE *f = fopen("/proc/self/maps", "re");
+    assert_non_null(f);
+    a = (FilePicture){.base = guest};
+    b = a;
+    c = (FilePicture){.base = mirror};
+    aspace_foreach(file_picture_info, &a);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        /* Shared anonymous memory is a file of the kernel's. */
+        if (sscanf(line, "%lx-%lx %*s %lx %*s %lu", &start, &end, &offset, &inode) == 4 &&
+            inode != 0 && strstr(line, "/dev/zero") == NULL) {
+            file_picture_add(&b, start, end, offset);
+            file_picture_add(&c, start, end, offset);
+        }
+    }
+    fclose(f);
+    assert_memory_equal(a.at, b.at, sizeof(a.at));
+    assert_memory_equal(a.at, c.at, sizeof(a.at));
+}
+
 /* By the kernel, because pages behind a file's end (after mremap) give SIGBUS. */
 static bool copy(void *own, GuestAddr at, size_t n, bool write)
 {
@@ -246,6 +295,9 @@ static void same_as_kernel(void **state)
             random_call();
             scribble();
             compare();
+            if (i % 8 == 0) {
+                compare_files();
+            }
         }
         assert_int_equal(aspace_munmap(guest, ARENA), 0);
         assert_int_equal(munmap((void *)mirror, ARENA), 0);
