@@ -4,6 +4,9 @@
  * variant: pie
  * variant: nopie cflags=-no-pie
  * variant: static cflags=-static */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "guest.h"
@@ -14,6 +17,7 @@ char tail[5000];
 
 int main(void)
 {
+    struct rlimit limit;
     uint64_t sum = 0;
     for (size_t i = 0; i < sizeof big; i += 4096 * 7 + 13) {
         sum += (unsigned char)big[i];
@@ -30,5 +34,12 @@ int main(void)
     CHECK(sbrk(-100000) == start + 100000);
     CHECK(sbrk(0) == start);
     CHECK(sbrk(8192) == start && start[8191] == 0);
+    /* No room for data: mappings may be made all the same, but the break stays. */
+    CHECK(getrlimit(RLIMIT_DATA, &limit) == 0);
+    limit.rlim_cur = 0;
+    CHECK(setrlimit(RLIMIT_DATA, &limit) == 0);
+    CHECK(sbrk(8192) == (void *)-1);
+    CHECK(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+          MAP_FAILED);
     return 0;
 }

@@ -432,6 +432,17 @@ static void moving(void **state)
     assert_false(aspace_query((GuestAddr)c + MT_PAGE_SIZE, &(AspaceInfo){0}));
     assert_int_equal(aspace_munmap((GuestAddr)c, MT_PAGE_SIZE), 0);
     assert_int_equal(aspace_munmap((GuestAddr)b, 64ul << 20), 0);
+    /* Pages of a file, moved within their mapping. */
+    AspaceInfo info;
+    i64 m = aspace_mmap(0, 4 * MT_PAGE_SIZE, PROT_READ, MAP_SHARED, file_fd, 0);
+    assert_true(m > 0);
+    assert_int_equal(aspace_remap_file_pages((GuestAddr)m + MT_PAGE_SIZE, MT_PAGE_SIZE, 0, 3, 0),
+                     0);
+    assert_true(aspace_query((GuestAddr)m + MT_PAGE_SIZE, &info));
+    assert_int_equal(info.offset, 3 * MT_PAGE_SIZE);
+    assert_true(aspace_query((GuestAddr)m, &info));
+    assert_int_equal(info.end, m + MT_PAGE_SIZE);
+    assert_int_equal(aspace_munmap((GuestAddr)m, 4 * MT_PAGE_SIZE), 0);
     /* A copy of a shared mapping. */
     i64 s = aspace_mmap(0, MT_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     i64 t = aspace_mremap((GuestAddr)s, 0, MT_PAGE_SIZE, MREMAP_MAYMOVE, 0);
