@@ -151,6 +151,8 @@ void sys_exec_release(i64 pid);
  * `replaced` take the place of what is there? Change the protection of what is mapped there? */
 bool sys_rlimit_allows_map(GuestAddr replaced, u64 replaced_len, u64 len, int prot, int flags);
 bool sys_rlimit_allows_protect(GuestAddr start, u64 len, int prot);
+/* May its break be that many bytes above where it began? A limit of nothing means that here. */
+bool sys_rlimit_allows_heap(u64 bytes);
 /* At the start, before memory is reserved; `told` is mt_opts.exec_limits. */
 void sys_rlimit_start(const char *told);
 /* For the next mtvg: what sys_rlimit_start() understands, empty if there is nothing to tell. */

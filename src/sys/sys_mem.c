@@ -5,6 +5,7 @@
  * Locking:    aspace takes its own lock. `lock_future` is atomic. */
 #include "base/safe.h"
 #include "guest/aspace.h"
+#include "guest/layout.h"
 #include "jit/replace.h"
 #include "sys/sys.h"
 
@@ -200,6 +201,9 @@ i64 sys_brk(Thread *t, const u64 a[6])
     u64 before = (u64)aspace_brk(0);
     if (a[0] > before && !sys_rlimit_allows_map(0, 0, MT_PAGE_UP(a[0]) - MT_PAGE_UP(before),
                                                 PROT_READ | PROT_WRITE, MAP_PRIVATE)) {
+        return (i64)before;
+    }
+    if (a[0] > mt_layout.brk_base && !sys_rlimit_allows_heap(a[0] - mt_layout.brk_base)) {
         return (i64)before;
     }
     i64 r = aspace_brk(a[0]);

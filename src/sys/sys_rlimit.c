@@ -292,6 +292,13 @@ bool sys_rlimit_allows_protect(GuestAddr start, u64 len, int prot)
     return s.not_writable == 0 || has_room(KIND_DATA, &s, s.not_writable);
 }
 
+bool sys_rlimit_allows_heap(u64 bytes)
+{
+    u64 limit = kept_limit(&of_process[KIND_DATA]).cur;
+
+    return limit == RLIM_INFINITY || bytes <= limit;
+}
+
 /* ---- exec ---- */
 
 void sys_rlimit_text(const Thread *t, char *out, size_t size)
