@@ -4,6 +4,7 @@
  * Relies on:  elf_read.c's E1.
  * Differs:    a program at fixed addresses that are not free (the runtime lies there) is refused. A file
  *             that is cut off is refused instead of dying by SIGBUS. */
+#include "base/safe.h"
 #include "guest/aspace.h"
 #include "guest/aspace_int.h"
 #include "guest/elf_int.h"
@@ -14,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 typedef struct LoadedFile {
@@ -39,19 +39,11 @@ static int map_error(const ElfFile *f, i64 r, GuestAddr at, ExecError *err)
                      r == -EEXIST ? "the address is in use" : strerror((int)-r));
 }
 
-/* Zeroes guest memory; the kernel does the access, so that a file that shrinks meanwhile is an
- * error and not a SIGBUS. */
+/* A file that shrinks meanwhile is an error and not a SIGBUS. */
 static bool zero_guest(GuestAddr at, u64 n)
 {
     static const char zeros[MT_PAGE_SIZE];
-    struct iovec from = {.iov_base = (void *)zeros, .iov_len = n};
-    struct iovec to = {.iov_base = (void *)at, .iov_len = n};
-    ssize_t r = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
-    if (r < 0 && (errno == ENOSYS || errno == EPERM)) {
-        memset((void *)at, 0, n);
-        return true;
-    }
-    return r == (ssize_t)n;
+    return safe_write(at, zeros, n) == 0;
 }
 
 /* What is behind the file's part: the rest of its last page is zeroed, whole pages are anonymous.

@@ -161,7 +161,7 @@ i64 sys_readlinkat(Thread *t, const u64 a[6])
 /* ---- stat ---- */
 
 /* Puts another path into the call if the guest's names its program. False: it names nothing. */
-static bool redirect_stat(u64 b[6], int dirfd, int path_arg, u64 flags, char link[PROC_LINK_MAX])
+static bool redirect_exe(u64 b[6], int dirfd, int path_arg, u64 flags, char link[PROC_LINK_MAX])
 {
     ProcKind kind = procfs_classify(dirfd, b[path_arg]);
     if (kind == PROC_EXE && !(flags & AT_SYMLINK_NOFOLLOW)) {
@@ -175,7 +175,7 @@ i64 sys_stat(Thread *t, const u64 a[6])
 {
     char link[PROC_LINK_MAX];
     u64 b[6] = {a[0], a[1]};
-    return redirect_stat(b, AT_FDCWD, 0, 0, link) ? sys_pass(t, SYS_stat, b) : -ENOENT;
+    return redirect_exe(b, AT_FDCWD, 0, 0, link) ? sys_pass(t, SYS_stat, b) : -ENOENT;
 }
 
 static i64 stat_at(Thread *t, u64 nr, const u64 a[6], u64 flags)
@@ -183,7 +183,7 @@ static i64 stat_at(Thread *t, u64 nr, const u64 a[6], u64 flags)
     char link[PROC_LINK_MAX];
     u64 b[6];
     memcpy(b, a, sizeof(b));
-    return redirect_stat(b, (int)a[0], 1, flags, link) ? sys_pass(t, nr, b) : -ENOENT;
+    return redirect_exe(b, (int)a[0], 1, flags, link) ? sys_pass(t, nr, b) : -ENOENT;
 }
 
 i64 sys_newfstatat(Thread *t, const u64 a[6])
@@ -194,6 +194,43 @@ i64 sys_newfstatat(Thread *t, const u64 a[6])
 i64 sys_statx(Thread *t, const u64 a[6])
 {
     return stat_at(t, SYS_statx, a, a[2]);
+}
+
+/* ---- others that get at the file by the link ----
+ * runc and crun mount or copy themselves before they execute that. */
+
+static i64 pass_exe(Thread *t, u64 nr, const u64 a[6], int dirfd, int path_arg, bool follows)
+{
+    char link[PROC_LINK_MAX];
+    u64 b[6];
+    memcpy(b, a, sizeof(b));
+    return redirect_exe(b, dirfd, path_arg, follows ? 0 : AT_SYMLINK_NOFOLLOW, link)
+               ? sys_pass(t, nr, b)
+               : -ENOENT;
+}
+
+i64 sys_mount(Thread *t, const u64 a[6])
+{
+    return pass_exe(t, SYS_mount, a, AT_FDCWD, 0, true);
+}
+
+i64 sys_getxattr(Thread *t, const u64 a[6])
+{
+    return pass_exe(t, SYS_getxattr, a, AT_FDCWD, 0, true);
+}
+
+i64 sys_open_tree(Thread *t, const u64 a[6])
+{
+    return fd_is_hidden((int)a[0])
+               ? -EBADF
+               : pass_exe(t, SYS_open_tree, a, (int)a[0], 1, !(a[2] & AT_SYMLINK_NOFOLLOW));
+}
+
+i64 sys_linkat(Thread *t, const u64 a[6])
+{
+    return fd_is_hidden((int)a[0]) || fd_is_hidden((int)a[2])
+               ? -EBADF
+               : pass_exe(t, SYS_linkat, a, (int)a[0], 1, (a[4] & AT_SYMLINK_FOLLOW) != 0);
 }
 
 /* ---- getdents ----

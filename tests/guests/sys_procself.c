@@ -10,9 +10,13 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Whatever is allocated is allocated before the file is opened: it may describe the heap. */
@@ -45,6 +49,48 @@ static void check_link(const char *path, const char *program)
     CHECK(stat(path, &a) == 0 && stat(program, &b) == 0);
     CHECK(a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_size == b.st_size);
     CHECK(lstat(path, &a) == 0 && S_ISLNK(a.st_mode));
+}
+
+static bool is_same(const char *path, const char *program)
+{
+    struct stat a, b;
+    return stat(path, &a) == 0 && stat(program, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+/* As tools for containers do, who then execute that: executed by check_exe_mounted(). */
+static int mount_exe(const char *program, const char *place)
+{
+    char name[64];
+    if (mount("/proc/self/exe", place, "", MS_BIND, "") != 0) {
+        return 8;
+    }
+    CHECK(is_same(place, program));
+    CHECK(umount2(place, MNT_DETACH) == 0);
+    int tree = (int)syscall(428 /* open_tree */, -1, "/proc/self/exe", 0);
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", tree);
+    CHECK(tree >= 0 && is_same(name, program));
+    return 7;
+}
+
+static void check_exe_mounted(const char *program)
+{
+    char place[] = "/tmp/mtvg-exe-XXXXXX", name[4096];
+    int status, fd = mkstemp(place);
+    CHECK(fd >= 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) {
+            execl(program, program, "mount", place, (char *)NULL);
+        }
+        _exit(9);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    printf("mounted: %#x\n", status);
+    CHECK(close(fd) == 0 && unlink(place) == 0);
+    snprintf(name, sizeof(name), "%s.%d", program, getpid());
+    int r = linkat(AT_FDCWD, "/proc/self/exe", AT_FDCWD, name, AT_SYMLINK_FOLLOW);
+    CHECK(r == 0 ? is_same(name, program) && unlink(name) == 0 : errno != EXDEV);
 }
 
 static void check_exe(const char *program)
@@ -301,9 +347,13 @@ int main(int argc, char **argv, char **envp)
 {
     char *program = realpath(argv[0], NULL);
     CHECK(program);
+    if (strcmp(argv[1], "mount") == 0) {
+        return mount_exe(program, argv[2]);
+    }
     CHECK(sbrk(4096) != (void *)-1);
     check_comm();
     check_exe(program);
+    check_exe_mounted(program);
     check_maps("/proc/self/maps", program);
     check_maps("/proc/thread-self/maps", program);
     CHECK(chdir("/proc/self") == 0);
