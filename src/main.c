@@ -10,6 +10,7 @@
 #include "guest/layout.h"
 #include "jit/block.h"
 #include "jit/cache.h"
+#include "jit/diskcache.h"
 #include "jit/smc.h"
 #include "jit/translate.h"
 #include "sched/clone.h"
@@ -240,12 +241,13 @@ static void run(void)
     signal_init(t);
     run_loop_init();
     load(&target);
-    exec_target_free(&target);
     if (mt_opts.exec_fd >= 0) {
         close((int)mt_opts.exec_fd);
     }
     tool_init();
     sys_events_init(t, mt_tool);
+    diskcache_init(target.real_path);
+    exec_target_free(&target);
     tool_thread_start(t);
     ptrace_start(t);
     run_loop(t);

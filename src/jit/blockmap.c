@@ -168,7 +168,10 @@ Block *blockmap_prepare(const Block *b)
 {
     unsigned long hash = hash_pc(b->pc, b->key);
 
-    set_seen(hash);
+    if (!is_seen(hash)) {
+        set_seen(hash);
+        return NULL; /* blockmap_add() finds out if another thread has just done the same */
+    }
     return look_up(b->pc, b->key, hash);
 }
 
@@ -542,6 +545,20 @@ void blockmap_grow_world(void)
         annot_foreign_end();
     }
     smc_unlock();
+}
+
+void blockmap_expect(u32 blocks)
+{
+    struct cds_lfht *old = table;
+    u32 buckets = MT_MAP_BUCKETS;
+
+    while (buckets < blocks && buckets < MT_MAP_LARGE) {
+        buckets *= 2;
+    }
+    if (buckets > table_buckets && new_table(buckets)) {
+        cds_lfht_destroy(old, NULL);
+        cache_size_tables_world(buckets / 2);
+    }
 }
 
 static void drop_node(struct cds_lfht_node *n)

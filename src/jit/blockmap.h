@@ -29,6 +29,9 @@ bool blockmap_unlink(Block *b);
 bool blockmap_is_crowded(void);
 void blockmap_grow_world(void);
 
+/* Before the first block: there will be so many. */
+void blockmap_expect(u32 blocks);
+
 /* Are there so many that the processor's predictor of indirect branches can't know the program's
  * returns? */
 bool blockmap_is_large(void);

@@ -321,6 +321,12 @@ void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref)
     end_busy(c);
 }
 
+void cache_abort(CodeSpace *s)
+{
+    end_busy(s->cold_chunk);
+    end_busy(s->chunk);
+}
+
 CacheOff cache_take_thunk(u32 n, u32 block_ref)
 {
     Chunk *c;

@@ -90,6 +90,9 @@ CacheOff cache_take_cold(CodeSpace *s, u32 n);
 /* Keeps [s->hot, hot_end) and the stubs, and registers the block for cache_find_block(). */
 void cache_commit(CodeSpace *s, CacheOff hot_end, u32 block_ref);
 
+/* Gives back what has been reserved. */
+void cache_abort(CodeSpace *s);
+
 /* n bytes in a thunk chunk; `block_ref` is found by cache_find_block(). 0: full. */
 CacheOff cache_take_thunk(u32 n, u32 block_ref);
 

@@ -10,6 +10,8 @@
 #include "base/options.h"
 #include "base/stats.h"
 #include "jit/blockmap.h"
+#include "jit/diskcache.h"
+#include "jit/diskunit.h"
 #include "jit/insn.h"
 #include "jit/instr.h"
 #include "jit/lower.h"
@@ -24,6 +26,7 @@
 #define MT_LOOPS_UNTIL 20000u
 #define MT_MIN_SPACE 3072
 #define MT_LONG_RUN_MS 500
+#define MT_LONG_RUN_WARM_MS 2000 /* translations were read from disk, which are of no use then */
 #define MT_MIN_SPACE_INSTR 4096
 
 i32 mt_cpu_tpoff;
@@ -308,7 +311,7 @@ static void count_translation(const Plan *p, const Block *b)
 
 /* Links exits to translations that are there already. Calls to those that have no entry for them
  * yet wait until they are executed. */
-static void link_exits(Block *b)
+void translate_link(Block *b)
 {
     for (u32 i = 0; i < b->nedges; i++) {
         Edge *e = &block_edges(b)[i];
@@ -349,6 +352,18 @@ static void trace_plan(const Plan *p, const Block *b)
     }
 }
 
+/* Another thread was first, or the code has changed. */
+static void drop(Block *b)
+{
+    STAT_INC(TRANSLATIONS_LOST);
+    MT_DEBUG(LOG_JIT, 1, "dropped 0x%llx", (unsigned long long)b->pc);
+    cache_release(b->host_start);
+    if (b->cold != 0) {
+        cache_release(b->cold);
+    }
+    block_free(b);
+}
+
 static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
 {
     Block *b = make_block(p, l, sb);
@@ -367,18 +382,15 @@ static TranslateStatus publish(Plan *p, Lower *l, const MtvgSb *sb, Block **out)
     cache_commit(&l->space, (CacheOff)(l->e.x - mt_cache.exec), block_ref(b));
     first = smc_publish(b, p->pages, p->npages);
     if (first != b) {
-        STAT_INC(TRANSLATIONS_LOST);
-        MT_DEBUG(LOG_JIT, 1, "dropped 0x%llx", (unsigned long long)p->pc);
-        cache_release(b->host_start);
-        if (b->cold != 0) {
-            cache_release(b->cold);
-        }
-        block_free(b);
+        drop(b);
         *out = first;
         return first != NULL ? TR_OK : TR_AGAIN;
     }
     count_translation(p, b);
-    link_exits(b);
+    if (MT_UNLIKELY(mt_diskcache_on) && !p->checked && !p->replaced) {
+        diskcache_note(b, p->insns, p->n);
+    }
+    translate_link(b);
     take_over_call(p, b);
     return_points_publish(b);
     MT_DEBUG(LOG_JIT, 1, "translated 0x%llx", (unsigned long long)p->pc);
@@ -422,6 +434,39 @@ TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAd
     lower_finish(&l);
     MT_DCHECK(lockorder_is_free());
     return publish(&p, &l, sb, out);
+}
+
+Block *translate_from_disk(const UnitView *v, const PageWatch *pages, bool *full)
+{
+    Plan p;
+    Lower l;
+    Block *b;
+
+    *full = !cache_reserve(&l.space, MT_MIN_SPACE);
+    if (*full) {
+        return NULL;
+    }
+    p.pc = v->unit->pc;
+    p.key = 0;
+    p.n = v->unit->ninsns;
+    p.npages = v->unit->npages;
+    b = unit_lower(v, &l) ? make_block(&p, &l, NULL) : NULL;
+    if (b == NULL) {
+        cache_abort(&l.space);
+        return NULL;
+    }
+    cache_commit(&l.space, (CacheOff)(l.e.x - mt_cache.exec), block_ref(b));
+    if (smc_publish(b, pages, p.npages) != b) {
+        drop(b);
+        return NULL;
+    }
+    if (b->ind != 0 && !ibt_publish(b)) {
+        *full = true;
+    }
+    if (MT_UNLIKELY(mt_opts.perf_map)) {
+        perfmap_add(b);
+    }
+    return b;
 }
 
 bool translate_behind(GuestAddr pc, const u8 *bytes, u32 n, u32 key, Block **out)
@@ -471,13 +516,22 @@ void translate_flush(Thread *t)
  * (cache_may_use_return_stack()). */
 static bool has_run_long(void)
 {
-    return now_ms() - started_ms >= MT_LONG_RUN_MS;
+    i64 ms = diskcache_has_file() ? MT_LONG_RUN_WARM_MS : MT_LONG_RUN_MS;
+
+    return now_ms() - started_ms >= ms;
 }
 
 void translate_use_return_stack(Thread *t)
 {
+    static u32 saved; /* atomic */
+
     if (!has_run_long()) {
         return;
+    }
+    if (mt_diskcache_on && mt_exchange(&saved, 1) == 0) {
+        world_leave(t); /* the disk may take its time */
+        diskcache_save(t);
+        world_enter(t);
     }
     world_stop_empty(t); /* as in translate_flush() */
     if (cache_may_use_return_stack()) {

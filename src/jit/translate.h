@@ -4,6 +4,7 @@
 #define MT_TRANSLATE_H
 
 #include "jit/block.h"
+#include "jit/smc.h"
 #include "sched/thread.h"
 
 typedef enum TranslateStatus {
@@ -27,6 +28,14 @@ int translate_init(void);
 
 /* INSIDE, slow domain. Finds or makes the translation of pc, version `key` (0 but for tools). */
 TranslateStatus translate(GuestAddr pc, u32 key, u32 flags, Block **out, GuestAddr *fault);
+
+/* INSIDE, slow domain. Publishes a translation that another process has made (diskcache.c): of the
+ * unit, whose pages are watched and whose guest bytes are there. Its exits are linked by
+ * translate_link(), later, when others that they lead to are there. NULL: it can't be had, or is
+ * there already; *full: the cache is full. */
+struct UnitView;
+Block *translate_from_disk(const struct UnitView *v, const PageWatch *pages, bool *full);
+void translate_link(Block *b);
 
 /* INSIDE, slow domain. A private translation of what the tool has put behind the instruction of
  * these bytes at pc, not of the instruction: it is left by an EDGE_AFTER. False: the cache is

@@ -18,6 +18,9 @@ typedef enum X87Store {
  * translated. */
 u32 x87ip_store_of(const Insn *in);
 
+/* Is it an x87 instruction, or one that stores that note? Changes nothing. */
+bool x87ip_concerns(const Insn *in);
+
 /* Where code in front of such an instruction goes (toolcall.S), with X87Store in call_site; it goes
  * on at call_return when the note is the guest's. */
 void x87ip_entry(void);

@@ -10,6 +10,19 @@ static bool is_map_0f(const Insn *in)
     return in->opcode_off > 0 && in->bytes[in->opcode_off - 1] == 0x0f;
 }
 
+static bool is_x87(const Insn *in)
+{
+    u8 op = in->bytes[in->opcode_off];
+
+    return !(in->flags & (INSN_F_VEX_LIKE | INSN_F_OPAQUE)) && op >= 0xd8 && op <= 0xdf &&
+           in->modrm_off == in->opcode_off + 1 && !is_map_0f(in);
+}
+
+bool x87ip_concerns(const Insn *in)
+{
+    return is_x87(in) || x87ip_store_of(in) != X87_STORES_NOT;
+}
+
 u32 x87ip_store_of(const Insn *in)
 {
     u8 op = in->bytes[in->opcode_off], modrm;
@@ -20,7 +33,7 @@ u32 x87ip_store_of(const Insn *in)
     }
     modrm = in->bytes[in->modrm_off];
     reg = modrm >> 3 & 7;
-    if (op >= 0xd8 && op <= 0xdf && in->modrm_off == in->opcode_off + 1 && !is_map_0f(in)) {
+    if (is_x87(in)) {
         mt_store_relaxed(&mt_x87_seen, true);
         return (op == 0xd9 || op == 0xdd) && modrm < 0xc0 && reg == 6 ? X87_STORES_ENV
                                                                       : X87_STORES_NOT;

@@ -12,6 +12,7 @@
 #include "base/safe.h"
 #include "guest/aspace.h"
 #include "jit/blockmap.h"
+#include "jit/diskcache.h"
 #include "jit/entry.h"
 #include "jit/instr.h"
 #include "jit/recover.h"
@@ -83,6 +84,12 @@ static void charge_translation(void)
     }
 }
 
+static bool find_on_disk(GuestAddr pc, u32 key, bool own, Place *place)
+{
+    return MT_UNLIKELY(mt_diskcache_on) && key == 0 && diskcache_load(pc) &&
+           smc_find_code(pc, key, own, place);
+}
+
 /* Finds or makes the code at rip. False: *act says why. INSIDE, but whoever stops the world may have to
  * let another one do so first: way->edge may be gone then. */
 static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr *fault)
@@ -90,20 +97,22 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
     GuestAddr pc = mt_cpu.rip;
     u32 key = current_key(t);
     bool indirect = way->indirect && key == 0, loop = wants_loop(way);
+    bool own = indirect || way->call || loop;
     u32 flags = indirect ? TR_WANT_IND : way->call ? TR_WANT_CALL : loop ? TR_LOOP : 0;
 
     for (;;) {
         TranslateStatus s = TR_OK;
         bool news = false; /* to other processes */
+        bool found = smc_find_code(pc, key, own, place);
 
-        if (!smc_find_code(pc, key, indirect || way->call || loop, place)) {
-            if (MT_UNLIKELY(blockmap_is_crowded())) {
-                way->edge = NULL;
-                world_stop(t);
-                blockmap_grow_world();
-                world_resume(t);
-                footprint_drop_constants();
-            }
+        if (!found && MT_UNLIKELY(blockmap_is_crowded())) {
+            way->edge = NULL;
+            world_stop(t);
+            blockmap_grow_world();
+            world_resume(t);
+            footprint_drop_constants();
+        }
+        if (!found && !find_on_disk(pc, key, own, place)) {
             if (MT_UNLIKELY(blockmap_is_large()) && cache_may_use_return_stack()) {
                 way->edge = NULL;
                 translate_use_return_stack(t);

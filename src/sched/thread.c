@@ -15,6 +15,7 @@
 #include "base/safe.h"
 #include "base/stats.h"
 #include "jit/cache.h"
+#include "jit/diskcache.h"
 #include "jit/smc.h"
 #include "jit/x87ip.h"
 #include "sched/fastpath.h"
@@ -112,6 +113,9 @@ void sched_claim_end(Thread *t)
 void process_finish(Thread *t)
 {
     sched_claim_end(t);
+    if (mt_diskcache_on) {
+        diskcache_save(t);
+    }
     tool_finish(t);
     if (mt_opts.stats) {
         stats_print();

@@ -272,6 +272,10 @@ static i64 build_argv(const Thread *t, Scratch *s, const ExecRequest *q, i64 arg
             s->argv[n++] = mt_own_argv[i];
         }
     }
+    if (sys_is_filtered() && strcmp(mt_opts.translation_cache, "no") != 0) {
+        /* Files may be what the filter forbids. */
+        s->argv[n++] = (char *)"--translation-cache=no";
+    }
     s->argv[n++] = (char *)"--"; /* the program's name may begin with a dash */
     s->argv[n++] = s->path;
     if (argc > 1 && safe_read(s->argv + n, q->argv + 8, ((size_t)argc - 1) * 8)) {

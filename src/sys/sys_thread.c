@@ -5,6 +5,7 @@
 #include "guest/aspace.h"
 #include "guest/cpu.h"
 #include "guest/elf.h"
+#include "jit/diskcache.h"
 #include "sys/sys.h"
 
 #include <asm/prctl.h>
@@ -100,6 +101,7 @@ static i64 set_filter(Thread *t, int nr, const u64 a[6])
     if (r >= 0) {
         atomic_store_explicit(&filtered, true, memory_order_relaxed);
         aspace_filtered();
+        diskcache_off();
     }
     return r;
 }

@@ -24,15 +24,21 @@ MODES = {
     "children": (["--trace-children=yes"], 3),
     "rstack": (["--return-stack=yes"], 2),
     "rseq": (["--return-stack=yes", "--parallel=no"], 3),
+    "disk": (["--translation-cache={cache}"], 3),
+    "dstress": (["--translation-cache={cache}", "--code-cache-size=2M",
+                 "--stress=flush,regs,preempt,world", "--stress-seed={seed}"], 4),
     "rstress": (["--return-stack=yes", "--stress=flush,regs,preempt,world", "--stress-seed={seed}"], 4),
 }
 
 # What mtvg itself prints: ==PID== messages, --PID-- debug output, **PID** user messages.
 OWN_LINE = re.compile(rb"^(==|--|\*\*)\d+\1 ?[^\n]*\n?", re.M)
 
+# Run twice: what the first run has left on disk is there for the second.
+TWICE = ("disk", "dstress")
 
-def options(mode, seed):
-    return [o.format(seed=seed) for o in MODES[mode][0]]
+
+def options(mode, seed, cache):
+    return [o.format(seed=seed, cache=cache) for o in MODES[mode][0]]
 
 
 def pick(declared, wanted, quick, name, seed):
