@@ -28,7 +28,7 @@
 
 #define MT_DISK_DIR_MAX (512ull << 20)
 #define MT_DISK_NEW_MIN 32u /* fewer are not worth writing for; nor a small part of what is there */
-#define MT_DISK_NEW_PART 64u
+#define MT_DISK_NEW_PART 16u
 #define MT_STALE_SECONDS 3600
 
 /* What is being written. */
