@@ -49,6 +49,7 @@ i64 ptrace_raw(u64 request, pid_t tid, u64 addr, u64 data)
 #define ENTRY_GUEST (1ull << 62)  /* neither: not looked at yet */
 #define ENTRY_OPTIONS 0x3fffffffu
 static u64 table[TABLE_SIZE];
+/* A thread that the kernel has attached because its maker is traced has that one's options: taken to be these. */
 static u32 last_options;
 
 /* The entry of tid, or a free one if `make`; NULL: none. */
@@ -73,8 +74,8 @@ static u64 entry_of(pid_t tid)
     return e != NULL ? mt_load_relaxed(e) : 0;
 }
 
-/* Who traces a thread is one thread: nobody else changes its entry. A full table costs time only, and options
- * that differ from the last ones set. */
+/* Who traces a thread is one thread: nobody else changes its entry. A full table costs time only, and the
+ * options. */
 static void set_entry(pid_t tid, u64 kind, u32 options)
 {
     u64 *e = find_entry(tid, true);
@@ -93,8 +94,7 @@ void ptrace_peer_gone(pid_t tid)
 
 u32 ptrace_peer_options(pid_t tid)
 {
-    u64 e = entry_of(tid);
-    return e != 0 ? (u32)(e >> 32) & ENTRY_OPTIONS : mt_load_relaxed(&last_options);
+    return (u32)(entry_of(tid) >> 32) & ENTRY_OPTIONS;
 }
 
 void ptrace_peer_set_options(pid_t tid, u32 options)
@@ -239,6 +239,13 @@ static bool stands_at_stop(const Peer *p)
            info.si_code == SI_KERNEL;
 }
 
+/* At its first stop. Its slot is its own already if it has asked to be traced itself. */
+static u32 first_options(pid_t tid, bool asked)
+{
+    bool known = entry_of(tid) != 0;
+    return known || asked ? ptrace_peer_options(tid) : mt_load_relaxed(&last_options);
+}
+
 /* Where it stands. */
 static void look_at_place(Peer *p)
 {
@@ -267,7 +274,8 @@ int ptrace_peer_load(pid_t tid, Peer *p)
     }
     if (!(entry & ENTRY_GUEST)) {
         bool guest = is_mtvg && is_family(tid, p->shift);
-        set_entry(tid, guest ? ENTRY_GUEST : ENTRY_NATIVE, ptrace_peer_options(tid));
+        bool asked = guest && tls.slot[find_level(&tls, tid)].tid == tid;
+        set_entry(tid, guest ? ENTRY_GUEST : ENTRY_NATIVE, first_options(tid, asked));
         if (!guest) {
             return -ENOENT;
         }

@@ -39,7 +39,7 @@ bool ptrace_peer_write_cpu(Peer *p);
 void ptrace_peer_tell_writes(Peer *p);
 void ptrace_peer_poked(void);
 
-/* PTRACE_O_*; of a thread that is not known, those that were set last. */
+/* PTRACE_O_* */
 u32 ptrace_peer_options(pid_t tid);
 void ptrace_peer_set_options(pid_t tid, u32 options);
 

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#define PTRACE_OLDSETOPTIONS 21 /* the kernel still takes it; asm/ptrace-abi.h */
 #define PTRACE_ARCH_PRCTL_CODE 30
 #define EFLAGS_USER 0x50dd5ull /* what a tracer may change */
 #define FXSAVE_BYTES 512
@@ -367,7 +368,8 @@ static i64 kernel_request(Thread *t, const u64 a[6])
     switch (a[0]) {
     case PTRACE_TRACEME: ptrace_traceme(t); break;
     case PTRACE_SEIZE:
-    case PTRACE_SETOPTIONS: ptrace_peer_set_options((pid_t)a[1], (u32)a[3]); break;
+    case PTRACE_SETOPTIONS:
+    case PTRACE_OLDSETOPTIONS: ptrace_peer_set_options((pid_t)a[1], (u32)a[3]); break;
     case PTRACE_ATTACH: ptrace_peer_set_options((pid_t)a[1], 0); break;
     case PTRACE_DETACH: ptrace_peer_gone((pid_t)a[1]); break;
     case PTRACE_POKETEXT:
@@ -390,7 +392,8 @@ static bool is_kernels(u64 request)
     case PTRACE_ATTACH:
     case PTRACE_SEIZE:
     case PTRACE_INTERRUPT:
-    case PTRACE_SETOPTIONS: return true;
+    case PTRACE_SETOPTIONS:
+    case PTRACE_OLDSETOPTIONS: return true;
     default: return false;
     }
 }

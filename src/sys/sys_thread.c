@@ -8,6 +8,7 @@
 #include "jit/diskcache.h"
 #include "sys/sys.h"
 
+#include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <errno.h>
 #include <linux/seccomp.h>
@@ -62,10 +63,27 @@ i64 sys_personality(Thread *t, const u64 a[6])
     return old;
 }
 
+/* What the kernel takes for no segment at all (LDT_empty() in its <asm/desc.h>). */
+static bool is_empty(const struct user_desc *d, bool old)
+{
+    return d->base_addr == 0 && d->limit == 0 &&
+           (old || (d->contents == 0 && d->read_exec_only && !d->seg_32bit && !d->limit_in_pages &&
+                    d->seg_not_present && !d->useable && !d->lm));
+}
+
+/* Only flat segments can be loaded, so entries can be cleared, not made. What the kernel would refuse, it refuses. */
 i64 sys_modify_ldt(Thread *t, const u64 a[6])
 {
-    bool is_write = (int)a[0] == 1 || (int)a[0] == 0x11;
-    return is_write ? -ENOSYS : sys_pass(t, SYS_modify_ldt, a);
+    enum { WRITE_OLD = 1, WRITE = 0x11 };
+    bool old = (int)a[0] == WRITE_OLD;
+    struct user_desc d;
+    if ((!old && (int)a[0] != WRITE) || a[2] != sizeof(d) || safe_read(&d, a[1], sizeof(d)) != 0) {
+        return sys_pass(t, SYS_modify_ldt, a);
+    }
+    bool refused = d.entry_number >= LDT_ENTRIES ||
+                   (d.contents == 3 && (old || !d.seg_not_present));
+    const u64 own[6] = {a[0], (u64)&d, a[2]};
+    return refused || is_empty(&d, old) ? sys_pass(t, SYS_modify_ldt, own) : -ENOSYS;
 }
 
 i64 sys_set_tid_address(Thread *t, const u64 a[6])

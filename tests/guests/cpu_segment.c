@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * cpu_segment.c -- %fs and %gs: every operand form, the base through arch_prctl and fsgsbase.
+ * cpu_segment.c -- %fs and %gs: every operand form, the base through arch_prctl and fsgsbase; an LDT with
+ *                  nothing in it.
  * guest: timeout=30
  * variant: pie
  * variant: static cflags=-static */
 #define _GNU_SOURCE
+#include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -83,9 +85,36 @@ __attribute__((target("fsgsbase"))) static void direct(void)
     CHECK(gs == (uint32_t)(uintptr_t)(block + 1));
 }
 
+/* As User-mode Linux clears what it finds there. The call's results are 32 bits wide. */
+static void empty_table(void)
+{
+    struct user_desc d;
+    char entries[64];
+    memset(&d, 0, sizeof(d));
+    memset(entries, 0xff, sizeof(entries));
+    printf("LDT old %lx\n", syscall(SYS_modify_ldt, 1, &d, sizeof(d)));
+    d.read_exec_only = d.seg_not_present = 1;
+    d.entry_number = 2;
+    printf("LDT new %lx\n", syscall(SYS_modify_ldt, 0x11, &d, sizeof(d)));
+    d.entry_number = LDT_ENTRIES;
+    printf("LDT number %lx\n", syscall(SYS_modify_ldt, 0x11, &d, sizeof(d)));
+    d.entry_number = 0;
+    d.contents = 3;
+    printf("LDT contents %lx\n", syscall(SYS_modify_ldt, 1, &d, sizeof(d)));
+    printf("LDT size %lx\n", syscall(SYS_modify_ldt, 0x11, &d, 3));
+    printf("LDT pointer %lx\n", syscall(SYS_modify_ldt, 0x11, 8, sizeof(d)));
+    long n = syscall(SYS_modify_ldt, 0, entries, sizeof(entries));
+    printf("LDT %lx:", n);
+    for (long i = 0; i < n; i++) {
+        printf(" %d", entries[i]);
+    }
+    printf("\n");
+}
+
 int main(void)
 {
     forms();
+    empty_table();
     if (__builtin_cpu_supports("sse2")) {
         FILE *f = fopen("/proc/cpuinfo", "r");
         char line[8192];

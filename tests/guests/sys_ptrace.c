@@ -184,6 +184,27 @@ static void emulation(void)
     finish("emulation", pid, PTRACE_CONT);
 }
 
+/* A tracee's options are its own, not those of the one before it; and the old request sets them too. */
+static void own_options(void)
+{
+    enum { OLDSETOPTIONS = 21 }; /* asm/ptrace-abi.h */
+    for (int i = 0; i < 3; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            CHECK(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
+            raise(SIGSTOP);
+            _exit(syscall(SYS_getppid) == 0);
+        }
+        CHECK(pid > 0 && WSTOPSIG(wait_for(pid)) == SIGSTOP);
+        if (i == 1) {
+            CHECK(ptrace(OLDSETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD) == 0);
+        }
+        resume(PTRACE_SYSCALL, pid, 0);
+        printf("options %d: %x\n", i, (unsigned)WSTOPSIG(wait_for(pid)));
+        finish("options", pid, PTRACE_CONT);
+    }
+}
+
 /* ---- registers ---- */
 
 static void known_registers(void)
@@ -671,6 +692,7 @@ int main(void)
     fflush(stdout);
     system_calls();
     emulation();
+    own_options();
     registers();
     breakpoints(0);
     breakpoints(1);
