@@ -284,11 +284,18 @@ i64 sys_process_madvise(Thread *t, const u64 a[6])
     if ((u32)a[4] != 0 || count > 1024 /* UIO_MAXIOV */) {
         return -EINVAL;
     }
-    i64 done = 0;
-    for (u64 i = 0; i < count; i++) {
-        struct iovec v;
+    struct iovec v;
+    for (u64 i = 0; i < count; i++) { /* all of it, before anything is done */
         if (safe_read(&v, a[1] + i * sizeof(v), sizeof(v))) {
-            return done ? done : -EFAULT;
+            return -EFAULT;
+        }
+    }
+    /* Whether it takes such advice, which only newer kernels do. */
+    const u64 nothing[6] = {a[0], 0, 0, (u64)advice};
+    i64 done = sys_pass(t, SYS_process_madvise, nothing);
+    for (u64 i = 0; i < count && done >= 0; i++) {
+        if (safe_read(&v, a[1] + i * sizeof(v), sizeof(v))) {
+            return done; /* it has gone meanwhile */
         }
         i64 r = aspace_madvise((u64)v.iov_base, v.iov_len, advice);
         if (r < 0) {

@@ -134,6 +134,13 @@ static void test_procmask(void)
     printf(" %ld", syscall(SYS_rt_sigprocmask, 7, NULL, NULL, 8));
     printf(" %ld", syscall(SYS_rt_sigprocmask, SIG_BLOCK, &m, 8, 8));
     printf(" %d\n", errno);
+    printf("pending, sizes:");
+    for (size_t n = 0; n < 10; n++) {
+        memset(&old, 0xee, sizeof(old));
+        printf(" %ld", syscall(SYS_rt_sigpending, &old, n));
+        printf(" %lx", old);
+    }
+    printf("\n");
     mask(SIG_BLOCK, SIGUSR1, SIGUSR2, 0);
     mask(SIG_UNBLOCK, SIGUSR2, 0, 0);
     raise(SIGUSR1);

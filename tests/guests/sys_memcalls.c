@@ -117,6 +117,33 @@ static void shared_segment(void)
     printf("shm: good\n");
 }
 
+/* On itself, which not every kernel allows: what was done before an error counts. */
+static void process_advice(int self, char *p)
+{
+    static const int kinds[] = {MADV_DONTNEED, MADV_NORMAL, 9999};
+    char *last = map(2) + PAGE; /* of the vector one entry can be read */
+    CHECK(munmap(last, PAGE) == 0);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct iovec v[3] = {{p, PAGE}, {p + 2 * PAGE, PAGE}, {p + 3 * PAGE, PAGE}};
+        struct iovec *cut = (struct iovec *)last - 1;
+        *cut = v[0];
+        memset(p, 5, 4 * PAGE);
+        printf("advice %d\n", kinds[i]);
+        SAY_RESULT(syscall(SYS_process_madvise, self, cut, 2, kinds[i], 0));
+        printf("%d\n", p[0]);
+        SAY_RESULT(syscall(SYS_process_madvise, self, v, 3, kinds[i], 0));
+        printf("%d %d %d\n", p[0], p[PAGE], p[3 * PAGE]);
+        v[1].iov_base = (void *)1;
+        SAY_RESULT(syscall(SYS_process_madvise, self, v, 3, kinds[i], 0));
+        SAY_RESULT(syscall(SYS_process_madvise, self, v + 1, 2, kinds[i], 0));
+        SAY_RESULT(syscall(SYS_process_madvise, self, v, 0, kinds[i], 0));
+        SAY_RESULT(syscall(SYS_process_madvise, self, 8, 1, kinds[i], 0));
+        SAY_RESULT(syscall(SYS_process_madvise, self, v, 2000, kinds[i], 0));
+        SAY_RESULT(syscall(SYS_process_madvise, self, v, 1, kinds[i], 1));
+    }
+    CHECK(munmap(last - PAGE, PAGE) == 0);
+}
+
 static void advice(void)
 {
     char *p = map(4);
@@ -136,6 +163,7 @@ static void advice(void)
     if (self >= 0) {
         CHECK(syscall(SYS_process_madvise, self, v, 2, MADV_WILLNEED, 0) == 2 * PAGE);
         CHECK(syscall(SYS_process_madvise, self, v, 2, MADV_WILLNEED, 1) == -1 && errno == EINVAL);
+        process_advice(self, p);
         close(self);
     }
     munmap(p, 4 * PAGE);
@@ -155,6 +183,9 @@ static void locking(void)
         CHECK(mincore(q, 4 * PAGE, vec) == 0);
         CHECK((vec[0] & vec[1] & vec[2] & vec[3] & 1) == 1);
         munmap(q, 4 * PAGE);
+        q = (char *)(((uintptr_t)sbrk(8 * PAGE) + PAGE - 1) & ~(uintptr_t)(PAGE - 1));
+        CHECK(mincore(q, 4 * PAGE, vec) == 0);
+        CHECK((vec[0] & vec[1] & vec[2] & vec[3] & 1) == 1);
     } else {
         CHECK(errno == ENOMEM || errno == EPERM);
     }
