@@ -220,7 +220,7 @@ static void patched_calls(void)
 
 static void next_instruction(void)
 {
-    unsigned char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+    unsigned char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     /* movb %dil, imm byte of the next instruction; mov $0, %eax; ret */
     static const unsigned char code[] = {0x40, 0x88, 0x3d, 0x01, 0, 0,   0, /* mov %dil, 1(%rip) */
@@ -228,6 +228,11 @@ static void next_instruction(void)
     memcpy(p, code, sizeof code);
     for (int i = 0; i < 2000; i++) {
         CHECK(((int (*)(int))p)(i & 255) == (i & 255));
+    }
+    /* The same, the instruction that writes in two pages, the second of which it writes to. */
+    memcpy(p + PAGE - 3, code, sizeof code);
+    for (int i = 0; i < 2000; i++) {
+        CHECK(((int (*)(int))(p + PAGE - 3))(i & 255) == (i & 255));
     }
     /* a loop that counts by rewriting its own increment:
      * mov $10,%ecx; xor %eax,%eax; 1: add $1,%eax (imm8); incb imm8; dec %ecx; jnz 1b; ret */
@@ -247,7 +252,7 @@ static void next_instruction(void)
         emit_const(replacement, i);
         CHECK(((int (*)(void *, void *, int))(p + 512))(p + 516, replacement, 6) == i);
     }
-    munmap(p, PAGE);
+    munmap(p, 2 * PAGE);
     puts("next instruction");
 }
 
