@@ -21,6 +21,8 @@
 #define TRAP_UD 6
 #define TRAP_SS 12
 #define TRAP_PF 14
+#define TRAP_AC 17
+#define EFLAGS_AC 0x40000u
 #define PF_PRESENT 1u /* also what the kernel says of all that is not the user's */
 #define PF_WRITE 2u
 #define PF_USER 4u
@@ -39,8 +41,14 @@ static void raise_gp_selector(Thread *t, u64 sel)
     signal_raise_sync(t, SIGSEGV, SI_KERNEL, 0, TRAP_GP, sel & 0xfffc);
 }
 
+/* Parts of `unit` bytes, a power of two, each must be aligned if the guest has set AC. */
+static bool is_aligned(GuestAddr a, u32 unit)
+{
+    return (mt_cpu.rflags & EFLAGS_AC) == 0 || (a & (unit - 1)) == 0;
+}
+
 /* n bytes at a can't be accessed. stack: the address is one of the stack segment's. */
-static void raise_access(Thread *t, GuestAddr a, u32 n, bool write, bool stack)
+static void raise_access(Thread *t, GuestAddr a, u32 n, u32 unit, bool write, bool stack)
 {
     GuestAddr second = (a + n - 1) & ~(GuestAddr)(MT_PAGE_SIZE - 1);
     AspaceInfo info;
@@ -48,6 +56,10 @@ static void raise_access(Thread *t, GuestAddr a, u32 n, bool write, bool stack)
 
     if (!cpu_is_canonical(a) || !cpu_is_canonical(a + n - 1)) {
         signal_raise_sync(t, stack ? SIGBUS : SIGSEGV, SI_KERNEL, 0, stack ? TRAP_SS : TRAP_GP, 0);
+        return;
+    }
+    if (!is_aligned(a, unit)) {
+        signal_raise_sync(t, SIGBUS, BUS_ADRALN, 0, TRAP_AC, 0);
         return;
     }
     if (second > a && safe_read(&byte, a, 1) == 0 && (!write || smc_safe_write(a, &byte, 1) == 0)) {
@@ -81,14 +93,14 @@ static GuestAddr operand_address(const Insn *in, const MemOp *m)
     return a + (m->seg == 1 ? mt_cpu.fs_base : m->seg == 2 ? mt_cpu.gs_base : 0);
 }
 
-static bool read_operand(Thread *t, const Insn *in, const MemOp *m, void *out, u32 n)
+static bool read_operand(Thread *t, const Insn *in, const MemOp *m, void *out, u32 n, u32 unit)
 {
     GuestAddr a = operand_address(in, m);
 
-    if (safe_read(out, a, n) == 0) {
+    if (is_aligned(a, unit) && safe_read(out, a, n) == 0) {
         return true;
     }
-    raise_access(t, a, n, false, m->seg == 0 && (m->base == MT_RSP || m->base == MT_RBP));
+    raise_access(t, a, n, unit, false, m->seg == 0 && (m->base == MT_RSP || m->base == MT_RBP));
     return false;
 }
 
@@ -134,17 +146,30 @@ static bool read_rm(Thread *t, const Insn *in, u64 *out, u32 n)
         raise_ud(t);
         return false;
     }
-    return read_operand(t, in, m, out, n);
+    return read_operand(t, in, m, out, n, n);
 }
 
 static bool pop_bytes(Thread *t, u64 *rsp, u64 *out, u32 n)
 {
     *out = 0;
-    if (safe_read(out, *rsp, n) != 0) {
-        raise_access(t, *rsp, n, false, true);
+    if (!is_aligned(*rsp, n) || safe_read(out, *rsp, n) != 0) {
+        raise_access(t, *rsp, n, n, false, true);
         return false;
     }
     *rsp += n;
+    return true;
+}
+
+/* n bytes, in parts of `unit`. */
+static bool push_bytes(Thread *t, const void *bytes, u32 n, u32 unit)
+{
+    GuestAddr rsp = mt_cpu.gpr[MT_RSP] - n;
+
+    if (!is_aligned(rsp, unit) || smc_safe_write(rsp, bytes, n) != 0) {
+        raise_access(t, rsp, n, unit, true, true);
+        return false;
+    }
+    mt_cpu.gpr[MT_RSP] = rsp;
     return true;
 }
 
@@ -314,14 +339,10 @@ static void emulate_ret(Thread *t, const Insn *in)
 static void emulate_call16(Thread *t, const Insn *in)
 {
     u16 ret = (u16)(mt_cpu.rip + in->len);
-    GuestAddr rsp = mt_cpu.gpr[MT_RSP] - 2;
 
-    if (smc_safe_write(rsp, &ret, 2) != 0) {
-        raise_access(t, rsp, 2, true, true);
-        return;
+    if (push_bytes(t, &ret, 2, 2)) {
+        mt_cpu.rip = in->target;
     }
-    mt_cpu.gpr[MT_RSP] = rsp;
-    mt_cpu.rip = in->target;
 }
 
 /* E0..E3: loopne, loope, loop, jrcxz, likewise if taken. */
@@ -374,7 +395,7 @@ static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
         raise_ud(t);
         return;
     }
-    if (!read_operand(t, in, &ops[0], buf, in_memory + 2)) {
+    if (!read_operand(t, in, &ops[0], buf, in_memory + 2, in_memory)) {
         return;
     }
     __builtin_memcpy(&ip, buf, in_memory);
@@ -385,15 +406,12 @@ static void emulate_far_indirect(Thread *t, const Insn *in, bool call)
     if (call) {
         u64 frame[2] = {mt_cpu.rip + in->len, CS_USER64};
         u8 out[16];
-        GuestAddr rsp = mt_cpu.gpr[MT_RSP] - 2 * n;
 
         __builtin_memcpy(out, &frame[0], n);
         __builtin_memcpy(out + n, &frame[1], n);
-        if (smc_safe_write(rsp, out, 2 * n) != 0) {
-            raise_access(t, rsp, 2 * n, true, true);
+        if (!push_bytes(t, out, 2 * n, n)) {
             return;
         }
-        mt_cpu.gpr[MT_RSP] = rsp;
     }
     mt_cpu.rip = ip;
 }
@@ -404,19 +422,10 @@ static void emulate_near_indirect(Thread *t, const Insn *in, bool call)
     u64 target, ret = mt_cpu.rip + in->len;
     u32 n = near_bytes(in);
 
-    if (!read_rm(t, in, &target, n) || !is_target(t, target)) {
-        return;
+    if (read_rm(t, in, &target, n) && is_target(t, target) &&
+        (!call || push_bytes(t, &ret, n, n))) {
+        mt_cpu.rip = target;
     }
-    if (call) {
-        GuestAddr rsp = mt_cpu.gpr[MT_RSP] - n;
-
-        if (smc_safe_write(rsp, &ret, n) != 0) {
-            raise_access(t, rsp, n, true, true);
-            return;
-        }
-        mt_cpu.gpr[MT_RSP] = rsp;
-    }
-    mt_cpu.rip = target;
 }
 
 static void emulate_xbegin(const Insn *in)
@@ -449,7 +458,7 @@ static void emulate_load_far(Thread *t, const Insn *in)
 
     if (decode_memops(in, ops) == 0) {
         raise_ud(t);
-    } else if (read_operand(t, in, &ops[0], buf, n + 2)) {
+    } else if (read_operand(t, in, &ops[0], buf, n + 2, n)) {
         __builtin_memcpy(&sel, buf + n, 2);
         raise_gp_selector(t, sel);
     }
