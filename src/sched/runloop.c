@@ -33,6 +33,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* What is to be done OUTSIDE the world. */
 typedef enum Action {
@@ -319,22 +320,69 @@ typedef enum FlagsUse {
     FLAGS_TRAP_HELD, /* mov to %ss: the trap comes behind the next one */
 } FlagsUse;
 
-static FlagsUse flags_use(GuestAddr pc)
+static FlagsUse flags_use(const Insn *in)
 {
-    u8 code[15];
-    Insn in;
-
-    decode_insn(&in, pc, code, safe_read_partial(code, pc, sizeof(code)));
-    if ((in.cls != INSN_PLAIN && in.cls != INSN_EMULATE) ||
-        (in.opcode_off > 0 && in.bytes[in.opcode_off - 1] == 0x0f)) {
+    if ((in->cls != INSN_PLAIN && in->cls != INSN_EMULATE) ||
+        (in->opcode_off > 0 && in->bytes[in->opcode_off - 1] == 0x0f)) {
         return FLAGS_NOT;
     }
-    switch (in.bytes[in.opcode_off]) {
-    case 0x9c: return in.modrm_off == 0xff ? FLAGS_PUSHED : FLAGS_NOT;
+    switch (in->bytes[in->opcode_off]) {
+    case 0x9c: return in->modrm_off == 0xff ? FLAGS_PUSHED : FLAGS_NOT;
     case 0x9d:
-    case 0xcf: return in.modrm_off == 0xff ? FLAGS_LOADED : FLAGS_NOT;
-    case 0x8e: return (in.bytes[in.modrm_off] >> 3 & 7) == 2 ? FLAGS_TRAP_HELD : FLAGS_NOT;
+    case 0xcf: return in->modrm_off == 0xff ? FLAGS_LOADED : FLAGS_NOT;
+    case 0x8e: return (in->bytes[in->modrm_off] >> 3 & 7) == 2 ? FLAGS_TRAP_HELD : FLAGS_NOT;
     default: return FLAGS_NOT;
+    }
+}
+
+static u64 turns_left(const Insn *in, u64 rcx)
+{
+    return in->flags & INSN_F_ADDR32 ? (u32)rcx : rcx;
+}
+
+/* A repeated string instruction traps behind each turn: it is executed with a count of 1. Returns %rcx as it
+ * was; 0: nothing to be done. */
+static u64 turn_begin(const Insn *in)
+{
+    u64 rcx = mt_cpu.gpr[MT_RCX];
+    MemOp ops[MT_MAX_MEMOPS];
+
+    if (turns_left(in, rcx) < 2 || in->cls != INSN_PLAIN || decode_memops(in, ops) == 0 ||
+        ops[0].kind != MEM_STRING || !ops[0].rep) {
+        return 0;
+    }
+    mt_cpu.gpr[MT_RCX] = 1;
+    return rcx;
+}
+
+/* Does a comparison go on? The last prefix says whether while equal (f3) or not. */
+static bool goes_on(const Insn *in)
+{
+    const u64 zf = 0x40;
+    u8 op = in->bytes[in->opcode_off] & 0xfe;
+    u32 i = in->opcode_off - 1u;
+
+    if (op != 0xa6 && op != 0xae) {
+        return true;
+    }
+    while (in->bytes[i] != 0xf2 && in->bytes[i] != 0xf3) {
+        i--;
+    }
+    return ((mt_cpu.rflags & zf) != 0) == (in->bytes[i] == 0xf3);
+}
+
+static void turn_end(const Insn *in, u64 rcx)
+{
+    if (rcx == 0) {
+        return;
+    }
+    if (mt_cpu.rip == in->pc) { /* not executed */
+        mt_cpu.gpr[MT_RCX] = rcx;
+        return;
+    }
+    mt_cpu.gpr[MT_RCX] = turns_left(in, rcx) - 1;
+    if (goes_on(in)) {
+        mt_cpu.rip = in->pc;
     }
 }
 
@@ -371,7 +419,11 @@ static void raise_trap(Thread *t)
 static Action run_step(Thread *t, GuestAddr *fault)
 {
     GuestAddr from = mt_cpu.rip;
-    FlagsUse use = flags_use(from);
+    u8 code[15];
+    Insn in;
+    decode_insn(&in, from, code, safe_read_partial(code, from, sizeof(code)));
+    FlagsUse use = flags_use(&in);
+    u64 rcx = turn_begin(&in);
     Way way = {NULL, mt_cache.generation, t->in_syscall, false};
     Action act = ACT_NONE;
     u64 tf = mt_cpu.rflags & EFLAGS_TF;
@@ -384,6 +436,8 @@ static Action run_step(Thread *t, GuestAddr *fault)
     if (act == ACT_NONE) {
         after_exit(t, reason, &way, &act, fault);
     }
+    bool executed = mt_cpu.rip != from;
+    turn_end(&in, rcx);
     if (act != ACT_NONE) {
         mt_cpu.rflags |= tf;
         /* Not behind a system call: the kernel returns from it as popf does. But for a tracer. */
@@ -391,7 +445,7 @@ static Action run_step(Thread *t, GuestAddr *fault)
                          (act == ACT_SYSCALL && tf == 0);
         return act;
     }
-    if ((reason == MT_EXIT_ABORT || reason == MT_EXIT_SIGNAL) && mt_cpu.rip == from) {
+    if ((reason == MT_EXIT_ABORT || reason == MT_EXIT_SIGNAL) && !executed) {
         mt_cpu.rflags |= tf; /* not executed */
         return act;
     }
@@ -545,7 +599,7 @@ static void behind_done(Thread *t, bool done)
 static void act_outside(Thread *t, Action act, GuestAddr fault)
 {
     AspaceInfo info;
-    bool done, mapped = act == ACT_FETCH_FAULT && aspace_query(fault, &info);
+    bool done, present, mapped = act == ACT_FETCH_FAULT && aspace_query(fault, &info);
     GuestAddr rip = mt_cpu.rip;
     u8 byte;
 
@@ -576,8 +630,9 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
             break;
         }
         emulate_undo_call();
+        present = mapped ? info.prot != PROT_NONE : fault >= MT_USER_END;
         signal_raise_sync(t, SIGSEGV, mapped ? SEGV_ACCERR : SEGV_MAPERR, fault, MT_X86_PF,
-                          MT_PF_USER_FETCH | (mapped || fault >= MT_USER_END ? 1 : 0));
+                          MT_PF_USER_FETCH | (present ? 1 : 0));
         break;
     case ACT_NONE: break;
     }

@@ -10,6 +10,7 @@
 #include "sys/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -150,6 +151,9 @@ i64 sys_mmap(Thread *t, const u64 a[6])
         if (MT_UNLIKELY(mt_replacing) && (a[2] & PROT_EXEC) != 0) {
             replace_look((u64)r, MT_PAGE_UP(a[1]));
         }
+    } else if ((flags & MAP_ANONYMOUS) == 0) { /* what the kernel looks at before the address */
+        i64 mode = sys_raw(SYS_fcntl, a[4], F_GETFL, 0, 0, 0, 0);
+        return mode < 0 || (mode & O_PATH) != 0 ? -EBADF : r;
     }
     return r;
 }

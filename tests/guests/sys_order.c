@@ -63,6 +63,7 @@ static void memory(void)
 {
     const unsigned long high = 1ul << 40;
 
+    show("mmap", syscall(SYS_mmap, 0, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, 4999, 0));
     show("mprotect", syscall(SYS_mprotect, page, PAGE, PROT_READ | high));
     show("mremap flags", syscall(SYS_mremap, page, PAGE, PAGE, MREMAP_MAYMOVE | high, 0));
     show("mremap shrinks", syscall(SYS_mremap, page, -8192l, PAGE, 0, 0));
