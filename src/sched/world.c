@@ -618,6 +618,7 @@ static bool can_halt(void)
 static void stop_readers(Thread *t, bool empty)
 {
     bool halt = !empty && can_halt();
+    i64 us, begun = now_ns();
 
     let_readers_in();
     mt_fetch_or(&mt_world_gate.attention, halt ? WORLD_STOP | WORLD_HALT : WORLD_STOP);
@@ -632,6 +633,9 @@ static void stop_readers(Thread *t, bool empty)
     }
     walk_end(&mt_world.scans[SCAN_STOP]);
     mt_mutex_unlock(&mt_world.scan);
+    us = (now_ns() - begun) / 1000;
+    STAT_ADD(STOP_US, (u64)us);
+    STAT_ADD(SLOW_STOPS, us > 1000);
 }
 
 static void stop(Thread *t, bool empty)
