@@ -110,7 +110,9 @@ static const char *check_load(const ElfFile *f, const Elf64_Phdr *p)
     if (p->p_filesz != 0 && ((p->p_vaddr ^ p->p_offset) & ~MT_PAGE_MASK) != 0) {
         return "corrupt ELF file: a segment's address and offset don't fit together";
     }
-    if (p->p_filesz != 0 && (p->p_offset > f->size || f->size - p->p_offset < p->p_filesz)) {
+    /* The page that the file ends in is there, with zeros behind the end. */
+    if (p->p_filesz != 0 &&
+        (p->p_offset > f->size || MT_PAGE_UP(f->size) - p->p_offset < p->p_filesz)) {
         return "truncated ELF file: it ends inside a segment";
     }
     return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * load_odd.c -- programs that the kernel runs though their headers are odd: segments in any order and one
- * over the other, headers in two segments or none, class and byte order that it doesn't look at.
+ * over the other, headers in two segments or none, class and byte order that it doesn't look at, the end missing.
  * guest: modes=children */
 #define _GNU_SOURCE
 #include "guest.h"
@@ -77,7 +77,7 @@ static Image plain(int type, const char *order)
     return i;
 }
 
-static void run(const char *what, Image i)
+static void run_cut(const char *what, Image i, size_t size)
 {
     char file[SIZE] = {0}, *argv[] = {"odd", NULL}, name[] = "odd-program";
     int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0700), status;
@@ -92,7 +92,7 @@ static void run(const char *what, Image i)
     memcpy(file, &i, sizeof i);
     memcpy(file + CODE, program, (size_t)(program_end - program));
     file[DATA] = 5;
-    CHECK(write(fd, file, SIZE) == SIZE && close(fd) == 0);
+    CHECK(write(fd, file, size) == (ssize_t)size && close(fd) == 0);
     pid = fork();
     if (pid == 0) {
         execv(name, argv);
@@ -101,6 +101,11 @@ static void run(const char *what, Image i)
     CHECK(waitpid(pid, &status, 0) == pid && unlink(name) == 0);
     printf("%s, type %d: %s %d\n", what, i.h.e_type, WIFEXITED(status) ? "exit" : "signal",
            WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
+static void run(const char *what, Image i)
+{
+    run_cut(what, i, SIZE);
 }
 
 int main(void)
@@ -113,6 +118,7 @@ int main(void)
         for (int k = 0; k < 6; k++) {
             run(orders[k], plain(type, orders[k]));
         }
+        run_cut("without the last page's end", plain(type, "hcd"), DATA + 1);
         i = plain(type, "hcd");
         i.p[1].p_memsz = 2 * PAGE;
         run("data over the code's end", i);

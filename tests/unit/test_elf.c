@@ -302,7 +302,7 @@ static void bad_headers(void **state)
     refused(&good, 10, ENOEXEC, "not an ELF");
     refused(&good, 40, ENOEXEC, "truncated");
     refused(&good, 100, ENOEXEC, "truncated");
-    refused(&good, 0x1105, ENOEXEC, "truncated");
+    refused(&good, 0x1000, ENOEXEC, "truncated");
     REFUSED(e.e_ident[0] = 0, "not an ELF");
     refused_ident(EM_386, 32, EI_CLASS, ELFCLASS32, "32-bit");
     refused_ident(EM_X86_64, 32, EI_CLASS, ELFCLASS32, "32-bit"); /* x32 */
