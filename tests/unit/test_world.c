@@ -825,6 +825,55 @@ static void kept_turn(void)
     finish(waits);
 }
 
+static u32 hands_over;
+
+/* Ends no quantum before it is told to. */
+static void *hand_over_later(void *arg)
+{
+    Sim *s = arg;
+
+    sim_begin(s);
+    world_enter(&s->t);
+    mt_fetch_add(&progress, 1);
+    while (!mt_load_relaxed(&quit)) {
+        sim_code(s, 1000);
+        if (mt_load_relaxed(&hands_over)) {
+            world_quantum_end(&s->t);
+        }
+    }
+    world_leave(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+/* One that waits for its turn is stopped by a tracer and let go: it waits as before, and gets it. */
+static void frozen_waiter(void)
+{
+    Sim *s, *waits;
+
+    begin((WorldConfig){.fair = FAIR_YES, .quantum = 10});
+    s = start(1, hand_over_later);
+    wait_progress(1);
+    waits = start(2, enter_once);
+    while (mt_load_acquire(&waits->t.gate_phase) != GATE_WAITING) {
+        sim_sleep_us(1000);
+    }
+    world_before_fork_stop(&self->t);
+    world_stop(&self->t);
+    world_before_fork(&self->t);
+    world_freeze(&self->t, mt_load_relaxed(&waits->t.tid));
+    world_after_fork_parent(&self->t);
+    world_resume(&self->t);
+    CHECK(waits->t.frozen_by == &self->t);
+    world_thaw(&self->t, mt_load_relaxed(&waits->t.tid));
+    CHECK(waits->t.frozen_by == NULL);
+    mt_store_relaxed(&hands_over, 1);
+    wait_progress(1000000);
+    mt_store_relaxed(&quit, 1);
+    finish(s);
+    finish(waits);
+}
+
 static void test_seeded(void **state)
 {
     u64 a = trace_hash(1), b = trace_hash(2);
@@ -886,6 +935,7 @@ CASE(unfair_guests)
 CASE(round_robin)
 CASE(sequential_stop)
 CASE(kept_turn)
+CASE(frozen_waiter)
 
 int main(void)
 {
@@ -911,6 +961,7 @@ int main(void)
         cmocka_unit_test(test_round_robin),
         cmocka_unit_test(test_sequential_stop),
         cmocka_unit_test(test_kept_turn),
+        cmocka_unit_test(test_frozen_waiter),
         cmocka_unit_test(test_seeded),
 #ifdef MT_DEBUG_BUILD
         cmocka_unit_test(test_lock_order),
