@@ -133,6 +133,9 @@ static void errors(void)
     ERROR(syscall(SYS_execveat, 77, "", args, env, AT_EMPTY_PATH));
     ERROR(syscall(SYS_execveat, AT_FDCWD, program, args, env, 0x10));
     ERROR(syscall(SYS_execveat, AT_FDCWD, "loop", args, env, AT_SYMLINK_NOFOLLOW));
+    CHECK(symlink("/bin/true", "link") == 0);
+    ERROR(syscall(SYS_execveat, AT_FDCWD, "link", args, env, AT_SYMLINK_NOFOLLOW));
+    unlink("link");
     unlink("loop");
     free(long_name);
     if (geteuid() != 0) {

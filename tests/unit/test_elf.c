@@ -250,6 +250,12 @@ static void check_segments(void)
     assert_int_equal(elf_load(&t, &img, &err), -1);
     assert_int_equal(err.err, EEXIST);
     assert_non_null(strstr(err.msg, "in use"));
+    /* Position-independent, so room is reserved for all of it first. */
+    elf.e.e_type = ET_DYN;
+    t.fd = write_elf(&elf, 0x2000);
+    assert_int_equal(elf_load(&t, &img, &err), 0);
+    assert_true(aspace_query(img.load_lo, &info) && aspace_query(img.load_lo + 0x5000, &info));
+    assert_false(aspace_query(img.load_lo + 0x1000, &info));
 }
 
 static void segments(void **state)

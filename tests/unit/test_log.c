@@ -233,6 +233,8 @@ static void test_refused(void **state)
     mt_opts.exec_argv0 = NULL;
 }
 
+static rlim_t fork_limit; /* 0: as it is; else the child opens its log under this one */
+
 static void fork_and_say(void)
 {
     log_init();
@@ -243,7 +245,15 @@ static void fork_and_say(void)
     }
     pid_t pid = fork();
     if (pid == 0) {
+        struct rlimit lim;
+        getrlimit(RLIMIT_NOFILE, &lim);
+        lim.rlim_cur = fork_limit != 0 ? fork_limit : lim.rlim_cur;
+        setrlimit(RLIMIT_NOFILE, &lim);
         log_after_fork_child();
+        getrlimit(RLIMIT_NOFILE, &lim);
+        if (fork_limit != 0 && lim.rlim_cur != fork_limit) {
+            _exit(9);
+        }
         mt_umsg("child");
         _exit(fcntl(log_fd(), F_GETFD) & FD_CLOEXEC ? 0 : 9);
     }
@@ -277,6 +287,19 @@ static void test_fork(void **state)
     assert_string_equal(text, want);
     char name[64];
     snprintf(name, sizeof(name), "forked.%d", grandchild);
+    snprintf(want, sizeof(want), "==%d== child\n", grandchild);
+    assert_string_equal(slurp(name), want);
+
+    /* The program has lowered its limit below the log's descriptor. */
+    mt_opts.log_file = "limited.%p";
+    fork_limit = 20;
+    in_child(fork_and_say);
+    fork_limit = 0;
+    assert_int_equal(status, 0);
+    again = strstr(slurp(expected("limited.@")), "parent again ");
+    assert_non_null(again);
+    grandchild = atoi(again + 13);
+    snprintf(name, sizeof(name), "limited.%d", grandchild);
     snprintf(want, sizeof(want), "==%d== child\n", grandchild);
     assert_string_equal(slurp(name), want);
     mt_opts.log_file = NULL;
