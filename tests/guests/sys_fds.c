@@ -33,16 +33,24 @@ static void list(const char *path)
 /* The old call, with a buffer in which few entries find room. */
 static void list_slowly(void)
 {
-    char buf[64];
+    char buf[64]; /* so that few entries are read at a time */
+    struct rlimit old, high;
     int fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY), n = 0;
     long r;
+    CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    high = old;
+    high.rlim_cur = high.rlim_max;
+    CHECK(setrlimit(RLIMIT_NOFILE, &high) == 0);
+    (void)!dup2(1, 4500); /* behind what is hidden, if the limit allows */
     while ((r = syscall(SYS_getdents, fd, buf, sizeof(buf))) > 0) {
         for (long at = 0; at < r; n++) {
             at += *(unsigned short *)(buf + at + 16);
         }
     }
     CHECK(r == 0);
+    close(4500);
     close(fd);
+    CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
     printf("old getdents: %d entries\n", n); /* with . and .. and itself */
 }
 
