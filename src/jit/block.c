@@ -34,13 +34,13 @@ int block_arena_init(u64 cache_size)
     return 0;
 }
 
-_Static_assert(sizeof(Block) == 64 && sizeof(Edge) == 12, "grow them with care");
+_Static_assert(sizeof(Block) == 56 && sizeof(Edge) == 12, "grow them with care");
 
 static u64 block_bytes(const BlockShape *s)
 {
     u64 edge = sizeof(Edge) + (s->has_tool ? sizeof(EdgeTool) : 0);
-
-    u64 head = sizeof(Block) + s->nedges * edge + s->npages * sizeof(u32);
+    u64 block = sizeof(Block) + (s->has_tool ? sizeof(BlockTool) : 0);
+    u64 head = block + s->nedges * edge + s->npages * sizeof(u32);
 
     return MT_ALIGN_UP((s->has_tool ? MT_ALIGN_UP(head, 8) : head) + s->pcmap_len + s->extra, 8);
 }
@@ -81,10 +81,12 @@ Block *block_alloc(const BlockShape *shape)
         populate(from, to);
         memset(p, 0, n);
         p->nedges = (u8)shape->nedges;
-        p->npages = (u8)shape->npages & 0x7f;
+        p->npages = (u8)shape->npages;
         p->has_tool = shape->has_tool;
         p->pcmap_len = (u16)shape->pcmap_len;
-        p->extra = shape->extra & 0xffffff;
+        if (p->has_tool) {
+            block_tool(p)->extra = shape->extra;
+        }
     }
     return p;
 }
@@ -101,7 +103,7 @@ static void annot_reuse(Block *b)
 
 void block_free(Block *b)
 {
-    const BlockShape shape = {b->nedges, b->npages, b->pcmap_len, b->extra, b->has_tool};
+    const BlockShape shape = {b->nedges, b->npages, b->pcmap_len, block_extra(b), b->has_tool};
     u64 cls = block_bytes(&shape) / 8;
 
     if (cls >= MT_CLASSES) {

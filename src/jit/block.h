@@ -57,6 +57,12 @@ typedef struct EdgeTool {
     u16 unused[2]; /* a multiple of 8 */
 } EdgeTool;
 
+/* What a tool adds to a block. */
+typedef struct BlockTool {
+    u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
+    u32 extra; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
+} BlockTool;
+
 #define MT_BLOCK_PAGES 3
 /* Bytes of code from the stub of a link to that of the one before (lower_finish()). */
 #define MT_STUB_STEP 7
@@ -65,28 +71,25 @@ typedef struct Block {
     /* immutable after publication */
     struct cds_lfht_node node;
     GuestAddr pc;
-    u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have
-              * 0 */
     CacheOff host_start; /* where its code begins: the inline entry, if any */
     CacheOff cold;       /* its stubs, if they are there, or other code; 0: none */
     u16 host_size;       /* from host_start */
     u16 pcmap_len;
-    u32 extra : 24; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
-    u32 nlinks : 8; /* edges that can be linked */
+    u8 nlinks; /* edges that can be linked */
     u8 nedges, ninsns;
     u8 entry_size; /* of the inline entry for indirect branches or calls; 0: none */
-    u8 npages : 7;
-    u8 has_tool : 1; /* there are EdgeTools */
+    u8 npages;
+    bool has_tool; /* there are a BlockTool and EdgeTools */
+    /* atomic */
+    u16 dead;
+    CacheOff ind;  /* entry for indirect branches (checks slot[1]); 0 none yet */
+    CacheOff call; /* entry for EDGE_CALL; 0 none yet */
     union {
         EdgeRef in_head;      /* guarded by this block's chain lock */
         BlockRef retire_next; /* once it is unlinked: smc.c's retire list */
     };
-    /* atomic */
-    u32 dead;
-    CacheOff ind;  /* entry for indirect branches (checks slot[1]); 0 none yet */
-    CacheOff call; /* entry for EDGE_CALL; 0 none yet */
-    /* Edge edges[nedges], EdgeTool tools[has_tool ? nedges : 0], u32 pages[npages] (entries of
-     * smc.c's table), u8 pcmap[pcmap_len], u8 side[extra] follow */
+    /* Edge edges[nedges]; if has_tool: BlockTool tool, EdgeTool tools[nedges]; u32 pages[npages] (entries
+     * of smc.c's table), u8 pcmap[pcmap_len], u8 side[extra] follow */
 } Block;
 
 extern u8 *mt_block_arena;
@@ -111,15 +114,31 @@ static inline Edge *block_edges(const Block *b)
     return (Edge *)(b + 1);
 }
 
+/* Only if has_tool. */
+static inline BlockTool *block_tool(const Block *b)
+{
+    return (BlockTool *)(block_edges(b) + b->nedges);
+}
+
 static inline EdgeTool *block_tools(const Block *b)
 {
-    return (EdgeTool *)(block_edges(b) + b->nedges);
+    return (EdgeTool *)(block_tool(b) + 1);
+}
+
+static inline u32 block_key(const Block *b)
+{
+    return b->has_tool ? block_tool(b)->key : 0;
+}
+
+static inline u32 block_extra(const Block *b)
+{
+    return b->has_tool ? block_tool(b)->extra : 0;
 }
 
 /* The pages that the block depends on. */
 static inline u32 *block_pages(const Block *b)
 {
-    return (u32 *)(block_tools(b) + (b->has_tool ? b->nedges : 0));
+    return b->has_tool ? (u32 *)(block_tools(b) + b->nedges) : (u32 *)(block_edges(b) + b->nedges);
 }
 
 static inline u8 *block_pcmap(const Block *b)

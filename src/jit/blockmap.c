@@ -85,7 +85,7 @@ static int match(struct cds_lfht_node *node, const void *key)
     /* ACQ pairs with blockmap_add(). The table's own atomics do the same; race checkers do not see
      * them. */
     (void)mt_load_acquire(&b->dead);
-    return b->pc == k->pc && b->key == k->key;
+    return b->pc == k->pc && block_key(b) == k->key;
 }
 
 /* 16 bits a bucket, one for each hash that was added since the table was made or flushed: most look-ups
@@ -166,13 +166,13 @@ Block *blockmap_find(GuestAddr pc, u32 key)
 
 Block *blockmap_prepare(const Block *b)
 {
-    unsigned long hash = hash_pc(b->pc, b->key);
+    unsigned long hash = hash_pc(b->pc, block_key(b));
 
     if (!is_seen(hash)) {
         set_seen(hash);
         return NULL; /* blockmap_add() finds out if another thread has just done the same */
     }
-    return look_up(b->pc, b->key, hash);
+    return look_up(b->pc, block_key(b), hash);
 }
 
 /* REL: the block is complete for who finds it, and for who leaves translated code by one of its exits
@@ -186,8 +186,8 @@ static void annot_publish(Block *b)
 
 Block *blockmap_add(Block *b)
 {
-    Key k = {b->pc, b->key};
-    unsigned long hash = hash_pc(b->pc, b->key);
+    Key k = {b->pc, block_key(b)};
+    unsigned long hash = hash_pc(b->pc, block_key(b));
     struct cds_lfht_node *n;
 
 #ifndef MT_BREAK_PUBLISH
@@ -527,7 +527,7 @@ void blockmap_grow_world(void)
         cds_lfht_for_each(old, &it, n)
         {
             Block *b = caa_container_of(n, Block, node);
-            unsigned long hash = hash_pc(b->pc, b->key);
+            unsigned long hash = hash_pc(b->pc, block_key(b));
 
             cds_lfht_del(old, n);
             cds_lfht_node_init(n);

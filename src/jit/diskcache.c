@@ -402,7 +402,7 @@ void diskcache_note(const Block *b, const Insn *insns, u32 n)
     u64 hash = 0;
     u32 i;
 
-    if (b->pc >> 31 != 0 || b->key != 0 || b->has_tool || mt_cache.return_stack ||
+    if (b->pc >> 31 != 0 || b->has_tool || mt_cache.return_stack ||
         mt_load_relaxed(&note_count) >= MT_NOTES || !is_usable()) {
         return;
     }

@@ -421,7 +421,7 @@ u32 unit_encode(const Block *b, u8 *out, u64 *hash)
     Encoder x;
     u8 *p = out + sizeof(Unit);
 
-    if (b->pc >= PC_END || b->key != 0 || b->has_tool || b->extra != 0 || b->ninsns == 0 ||
+    if (b->pc >= PC_END || b->has_tool || b->ninsns == 0 ||
         (b->entry_size != 0 && !block_has(b, b->ind))) {
         return 0;
     }

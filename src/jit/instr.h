@@ -154,7 +154,7 @@ typedef struct BlockCodes {
 } BlockCodes;
 static inline BlockCodes instr_codes(const Block *b)
 {
-    const u8 *p = block_side(b) + b->extra - 4;
+    const u8 *p = block_side(b) + block_extra(b) - 4;
     BlockCodes c = {.ncodes = p[0] | (u32)p[1] << 8, .nafters = p[2] | (u32)p[3] << 8};
 
     c.afters = (const AfterRec *)(p - c.nafters * sizeof(AfterRec));

@@ -526,7 +526,7 @@ void instr_write_extra(const MtvgSb *sb, Block *b)
             end += site_bytes(s->nmems);
         }
     }
-    write_tail(sb, side + b->extra - tail_bytes(sb));
+    write_tail(sb, side + block_extra(b) - tail_bytes(sb));
     for (u32 i = 0; i < sb->nafters; i++) {
         u16 *pairs = block_tools(b)[sb->afters[i].edge].pairs;
 

@@ -241,14 +241,14 @@ void recover_leave_cache(ucontext_t *uc)
     } else if (kind == CHUNK_THUNKS || off < block_host(b)) {
         apply_ind_entry(b, off - ind);
     } else if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off - block_host(b), &s)) {
-        mt_cpu.key = b->key;
+        mt_cpu.key = block_key(b);
         apply_state(&s);
-        if (b->extra != 0) {
+        if (block_extra(b) != 0) {
             counts_interrupted(block_side(b), off - block_host(b), s.insn_index, is_behind(&s));
         }
     } else {
         mt_cpu.rip = b->pc;
-        mt_cpu.key = b->key;
+        mt_cpu.key = block_key(b);
     }
     resume_at(uc, exit_signal);
 }
@@ -262,8 +262,8 @@ void recover_in_front(u64 host_pc)
 
     if (pcmap_find(block_pcmap(b), b->pcmap_len, b->pc, off, &s)) {
         mt_cpu.rip = s.pc;
-        mt_cpu.key = b->key;
-        if (b->extra != 0) {
+        mt_cpu.key = block_key(b);
+        if (block_extra(b) != 0) {
             counts_interrupted(block_side(b), off, s.insn_index, false);
         }
     }
@@ -281,7 +281,7 @@ static u32 block_offset(u64 pc, Block **b)
     }
     *b = block_of(cache_find_block(pc, &kind));
     if (*b == block_of(0) || kind != CHUNK_BLOCKS || cache_off(pc) < block_host(*b) ||
-        cache_off(pc) >= (*b)->host_start + (*b)->host_size || (*b)->extra == 0) {
+        cache_off(pc) >= (*b)->host_start + (*b)->host_size || block_extra(*b) == 0) {
         return ~0u;
     }
     return cache_off(pc) - block_host(*b);

@@ -83,7 +83,7 @@ void toolcall_aborted(void)
 
     if (s != NULL) {
         mt_cpu.resume = 0;
-        mt_cpu.key = block_of(s->block)->key; /* it may have been reached by links */
+        mt_cpu.key = block_key(block_of(s->block)); /* it may have been reached by links */
         counts_stop(block_side(block_of(s->block)), s->off, s->next);
     }
 }
@@ -94,7 +94,7 @@ static __thread u8 emulated[1 + 2 * MT_SB_PAIRS];
 void counts_emulate(const Block *b)
 {
     emulated[0] = 0;
-    if (b->extra != 0) {
+    if (block_extra(b) != 0) {
         counts_insn(block_side(b), b->ninsns - 1u, -1);
         counts_pairs(block_side(b), b->ninsns - 1u, emulated);
     }

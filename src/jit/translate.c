@@ -277,11 +277,13 @@ static Block *make_block(const Plan *p, const Lower *l, const MtvgSb *sb)
     }
     memcpy(block_pcmap(b), l->map.bytes, l->map.len);
     b->pc = p->pc;
-    b->key = p->key;
+    if (b->has_tool) {
+        block_tool(b)->key = p->key;
+    }
     b->host_start = l->start;
     b->host_size = (u16)(l->end - l->start);
     b->entry_size = (u8)(l->host - l->start);
-    b->nlinks = l->nlinks & 255;
+    b->nlinks = (u8)l->nlinks;
     b->cold = l->space.cold == l->space.cold_start           ? 0
               : mt_opts.exits == EXITS_COLD && l->nlinks > 0 ? l->stubs
                                                              : l->space.cold_start;

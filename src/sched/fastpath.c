@@ -133,7 +133,7 @@ static FastCall fast_replaced(Thread *t, const Edge *e)
     u64 ret, result;
 
     annot_left(e);
-    if (edge_kind(e) != EDGE_REPLACE || edge_block(e)->key != 0) {
+    if (edge_kind(e) != EDGE_REPLACE || block_key(edge_block(e)) != 0) {
         return FAST_SLOW;
     }
     r = replace_recent(edge_target(e));

@@ -218,7 +218,7 @@ static void note_behind(Thread *t, const Edge *e)
     t->behind_n = 0;
     if (x != NULL && x->behind != 0) {
         t->behind_pc = edge_target(e) - (syscall ? x->behind : 0);
-        t->behind_key = edge_block(e)->key;
+        t->behind_key = block_key(edge_block(e));
         t->behind_n = (u8)safe_read_partial(t->behind_bytes, t->behind_pc, x->behind);
     }
 }
@@ -495,7 +495,7 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
             return act;
         }
         if (way.edge != NULL && way.generation == mt_cache.generation && mt_opts.chaining &&
-            edge_key(way.edge) == code.block->key) {
+            edge_key(way.edge) == block_key(code.block)) {
             chain_link(way.edge, code.block, code.at);
         }
         reason = fast_run(t, cache_exec_addr(code.at));

@@ -62,7 +62,7 @@ static Block *make_block(Sim *s, GuestAddr pc)
     b->entry_size = (u8)(l.host - l.start);
     b->host_size = (u16)((u32)(l.e.x - mt_cache.exec) - l.start);
     b->cold = l.stubs;
-    b->nlinks = l.nlinks & 255;
+    b->nlinks = (u8)l.nlinks;
     b->ind = l.ind;
     b->call = l.call;
     for (u32 i = 0; i < l.nedges; i++) {
