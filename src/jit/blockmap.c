@@ -492,7 +492,7 @@ bool ibt_publish(Block *b)
 
 bool blockmap_is_crowded(void)
 {
-    u32 most = table_buckets < MT_MAP_LARGE ? table_buckets : 2 * table_buckets;
+    u32 most = table_buckets < MT_MAP_LARGE ? table_buckets : 3 * table_buckets;
 
     return mt_load_relaxed(&block_count) > most && table_buckets < MT_MAP_BUCKETS_MAX;
 }

@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define MT_PATCHED_PAGES 192 /* of the writable view, before they are dropped */
+#define MT_PATCHED_PAGES 96 /* of the writable view, before they are dropped */
 
 /* By page of the writable view: patched since all were dropped. Atomic, relaxed: for the count
  * only. */
