@@ -34,6 +34,7 @@ void lower_begin(Lower *l, GuestAddr pc, LowerEntry entry, bool quantum)
     l->nedges = l->nlinks = l->nfixes = 0;
     l->map.len = 0;
     l->full = false;
+    l->field_behind = 0;
     l->gs_is_tools = l->return_stack = false;
     l->key = l->exit_key = 0;
     l->ind = l->call = 0;
@@ -76,6 +77,7 @@ void lower_insn(Lower *l, const Insn *in)
     case INSN_CALL_IND: lower_indirect(l, in); break;
     default: lower_plain(l, in);
     }
+    l->field_behind = 0;
 }
 
 void lower_follow(Lower *l, const Insn *in, GuestAddr to)

@@ -53,6 +53,7 @@ typedef struct Lower {
     PcMap map;
     u32 key;           /* the block's version */
     u32 exit_key;      /* the next exit's target's version; 0 after lower_begin() */
+    u8 field_behind;   /* lower_field_behind() */
     bool gs_is_tools;  /* FS-relative accesses can't go through GS */
     bool return_stack; /* calls and returns may go over the processor's return stack */
     bool quantum;      /* the sequential mode's quantum is counted down */
@@ -75,6 +76,14 @@ bool lower_fs_inline(const Insn *in);
 
 /* Does the block go on behind this call, where the call returns to? */
 bool lower_goes_on(const Lower *l, const Insn *in);
+
+/* The next instruction is followed at once by a jump that can be linked, whose field is n bytes behind
+ * its beginning. So the field is aligned (L3) by what is put before or into that instruction: behind a
+ * comparison, padding would keep the processor from making one operation of it and the jump. */
+static inline void lower_field_behind(Lower *l, u32 n)
+{
+    l->field_behind = (u8)n;
+}
 
 /* One instruction that does not end the block (INSN_PLAIN, INSN_INVALID, INSN_JCC, INSN_JRCXZ, and
  * calls if lower_goes_on()). */

@@ -25,12 +25,17 @@ LowerEdge *lower_edge(Lower *l, EdgeKind kind, GuestAddr target)
     return d;
 }
 
-/* Pads so that a 4-byte field at here + skip lies inside 8 aligned bytes (L3). */
+u32 lower_field_pad(const Lower *l, u32 skip)
+{
+    u32 pos = (u32)(l->e.x + skip) & 7;
+
+    return pos > 4 ? 8 - pos : 0;
+}
+
 void lower_align_field(Lower *l, u32 skip)
 {
     static const u8 nops[4][3] = {{0}, {0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}};
-    u32 pos = (u32)(l->e.x + skip) & 7;
-    u32 pad = pos > 4 ? 8 - pos : 0;
+    u32 pad = lower_field_pad(l, skip);
 
     if (pad > 0) {
         emit_bytes(&l->e, nops[pad], pad);

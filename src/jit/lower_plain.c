@@ -56,6 +56,36 @@ static u32 copy_bytes(u8 *to, const Insn *in)
     return in->len;
 }
 
+/* One of the first opcodes with register operands only, on which a segment prefix has no effect. */
+static bool takes_prefix(const Insn *in, u32 n)
+{
+    u8 op = in->bytes[in->opcode_off];
+
+    return !(in->flags & (INSN_F_VEX_LIKE | INSN_F_OPAQUE)) && in->modrm_off != 0xff &&
+           in->bytes[in->modrm_off] >> 6 == 3 && in->opcode_off + 1 == in->modrm_off &&
+           (op < 0x40 || (op >= 0x80 && op <= 0x8b)) &&
+           (in->opcode_off == 0 || in->bytes[in->opcode_off - 1] != 0x0f) && in->len + n <= 15;
+}
+
+/* Aligns the field behind an instruction of n bytes (lower_field_behind()), by nops before it or by
+ * prefixes, which cost the processor nothing. Returns the prefixes' bytes. */
+static u32 align_behind(Lower *l, const Insn *in, u32 n)
+{
+    u32 pad = lower_field_pad(l, n + l->field_behind);
+
+    if (l->field_behind == 0 || pad == 0) {
+        return 0;
+    }
+    if (!takes_prefix(in, pad)) {
+        lower_align_field(l, n + l->field_behind);
+        return 0;
+    }
+    for (u32 i = 0; i < pad; i++) {
+        emit_u8(&l->e, 0x3e); /* DS */
+    }
+    return pad;
+}
+
 /* Makes the base and index fields' extension bits 0, which RIP-relative addressing ignores. */
 static void clear_extensions(u8 *b, const Insn *in)
 {
@@ -76,11 +106,13 @@ static bool riprel_by_disp(Lower *l, const Insn *in)
     u8 b[15];
     u32 n = copy_bytes(b, in);
     i64 disp = (i64)(in->mem_addr - (l->e.x + n));
-    i32 d = (i32)disp;
+    i32 d;
 
-    if (!fits32(disp) || (in->flags & INSN_F_ADDR32)) {
+    if (!fits32(disp) || !fits32(disp - 3) || (in->flags & INSN_F_ADDR32)) {
         return false;
     }
+    align_behind(l, in, n); /* by up to 3 bytes */
+    d = (i32)(in->mem_addr - (l->e.x + n));
     memcpy(b + in->disp_off, &d, 4);
     emit_bytes(&l->e, b, n);
     pcmap_plain(&l->map, in->len, n);
@@ -249,7 +281,7 @@ void lower_plain(Lower *l, const Insn *in)
 {
     u32 what = x87ip_store_of(in);
     u8 b[16];
-    u32 n;
+    u32 n, prefixes = 0;
 
     if (what != X87_STORES_NOT) {
         lower_x87_store(l, what);
@@ -260,6 +292,7 @@ void lower_plain(Lower *l, const Insn *in)
         return;
     }
     if (!(in->flags & INSN_F_RIPREL)) {
+        prefixes = align_behind(l, in, in->len);
         n = copy_bytes(b, in);
     } else if (riprel_by_disp(l, in)) {
         return;
@@ -270,7 +303,7 @@ void lower_plain(Lower *l, const Insn *in)
         return;
     }
     emit_bytes(&l->e, b, n);
-    pcmap_plain(&l->map, in->len, n);
+    pcmap_plain(&l->map, in->len, prefixes + n);
 }
 
 /* ud2 at this guest address: the guest's SIGILL. */

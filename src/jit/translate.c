@@ -113,6 +113,17 @@ static void lower_last(Lower *l, const Plan *p, const Insn *in)
     }
 }
 
+/* Where the field of the link that follows instruction i at once is, from the link's beginning; 0: none does. */
+static u32 field_behind(const Plan *p, u32 i)
+{
+    const Insn *next = &p->insns[i + 1];
+
+    if (i + 1 == p->n) {
+        return p->ended ? 0 : 1;
+    }
+    return next->cls == INSN_JCC ? 2 : next->cls == INSN_JMP && !p->followed[i + 1] ? 1 : 0;
+}
+
 static void lower_one(Plan *p, Lower *l, u32 i)
 {
     const Insn *in = &p->insns[i];
@@ -200,6 +211,7 @@ static bool plan_lower(Plan *p, Lower *l, MtvgSb *sb)
         if (!lower_room(l)) {
             plan_cut(p, i);
         } else {
+            lower_field_behind(l, mt_opts.fused_jumps ? field_behind(p, i) : 0);
             lower_one(p, l, i);
         }
     }

@@ -18,7 +18,7 @@ MODES = {
     "word": (["--ib-index=word", "--ib-second=no"], 3),
     "jrcxz": (["--ib-check=jrcxz"], 3),
     "loop": (["--ib-check=loop", "--ib-index=pext"], 3),
-    "near": (["--exits=near", "--map-filter=no", "--enter-inside=no"], 3),
+    "near": (["--exits=near", "--map-filter=no", "--enter-inside=no", "--fused-jumps=no"], 3),
     "slowcalls": (["--fast-syscalls=no", "--protect-again=no"], 3),
     "decode": (["--decoder=full"], 3),
     "children": (["--trace-children=yes"], 3),

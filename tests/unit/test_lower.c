@@ -365,6 +365,7 @@ static void checked_bytes(void **state)
         for (int high = 0; high < 2; high++) {
             Insn in = nop;
 
+            mt_opts.protect_again = n % 3 != 0;
             in.pc = high ? PC_HIGH : PC_LOW;
             cache_flush_world();
             assert_true(cache_reserve(&l.space, 3072));
@@ -374,6 +375,65 @@ static void checked_bytes(void **state)
             lower_it(&l, &in);
             lower_finish(&l);
             check_code(&l, &in);
+            check_edges(&l);
+        }
+    }
+}
+
+/* With the next instruction's field announced (lower_field_behind()) nothing stands between the two, and what
+ * is put into the first one does not change it. */
+static void beside_jumps(void **state)
+{
+    static const Bytes first[] = {
+        B(0x85, 0xc0),                                  /* test %eax, %eax */
+        B(0x45, 0x39, 0xc8),                            /* cmp %r9d, %r8d */
+        B(0x66, 0x81, 0xf9, 0x34, 0x12),                /* cmp $0x1234, %cx */
+        B(0x80, 0x3c, 0x25, 1, 0, 0, 0, 5),             /* cmpb $5, 1 */
+        B(0x80, 0x3d, 0x10, 0, 0, 0, 5),                /* cmpb $5, 16(%rip) */
+        B(0x48, 0xff, 0xc9),                            /* dec %rcx */
+        B(0x3c, 0x41),                                  /* cmp $65, %al */
+        B(0x64, 0x48, 0x3b, 0x04, 0x25, 0x28, 0, 0, 0), /* cmp %fs:0x28, %rax */
+        B(0xc5, 0xf9, 0x2e, 0xc1),                      /* vucomisd %xmm1, %xmm0 */
+        B(0x3e, 0x3e, 0x3e, 0x3e, 0x3e, 0x3e, 0x3e, 0x48, 0x81, 0xfb, 0, 1, 0,
+          0), /* cmp $256, %rbx; 14 bytes */
+    };
+    static Lower l;
+
+    for (u32 i = 0; i < MT_ARRAY_SIZE(first); i++) {
+        for (u32 skew = 0; skew < 8; skew++) {
+            Insn in, h, jump = {.pc = PC_LOW + 15, .bytes = {0x75, 0}, .len = 2, .cls = INSN_JCC};
+            CacheOff at, last = 0, end;
+            PcState s;
+
+            decode_insn(&in, PC_LOW, first[i].b, first[i].n);
+            if (in.cls == INSN_FAULT) {
+                continue;
+            }
+            jump.cc = 5;
+            jump.target = PC_LOW + 64;
+            cache_flush_world();
+            assert_true(cache_reserve(&l.space, 3072));
+            l.space.hot += skew;
+            lower_begin(&l, in.pc, ENTRY_NONE, false);
+            lower_field_behind(&l, 2);
+            lower_insn(&l, &in);
+            end = code_end(&l);
+            lower_insn(&l, &jump);
+            assert_int_equal(l.edges[0].patch, end + 2);
+            lower_end_at(&l, jump.target);
+            lower_finish(&l);
+            for (at = l.host; at < end; at += h.len) {
+                last = at;
+                decode_insn(&h, cache_exec_addr(at), cache_write_ptr(at), 15);
+            }
+            assert_int_equal(at, end);
+            assert_int_equal(h.mnemonic, in.mnemonic);
+            assert_int_equal(h.flags & ~INSN_F_SEG_GS, in.flags & ~INSN_F_SEG_FS);
+            check_operand(&in, &h);
+            assert_true(pcmap_find(l.map.bytes, l.map.len, l.pc, last - l.host, &s));
+            assert_true(s.kind == PC_SAME && s.pc == in.pc);
+            assert_true(pcmap_find(l.map.bytes, l.map.len, l.pc, end - l.host, &s));
+            assert_true(s.kind == PC_SAME && s.pc == in.pc + in.len);
             check_edges(&l);
         }
     }
@@ -518,7 +578,7 @@ int main(void)
         cmocka_unit_test(all_kinds),         cmocka_unit_test(random_bytes),
         cmocka_unit_test(checked_bytes),     cmocka_unit_test(ind_entry_layout),
         cmocka_unit_test(call_entry_layout), cmocka_unit_test(common_maps),
-        cmocka_unit_test(room_for_fixes),
+        cmocka_unit_test(room_for_fixes),    cmocka_unit_test(beside_jumps),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
