@@ -38,17 +38,28 @@ static int flag_word(u64 v)
     return (int)(v >> 32 != 0 ? v | 1u << 31 : v);
 }
 
-/* A call about [addr, addr+len), none of which is the guest's to ask about if any is the runtime's: fails as for
- * pages that are not mapped. What else is wrong with it the kernel says first. */
+/* A call about [addr, addr+len). The runtime's pages are like ones that are not mapped: what is in front of the
+ * first is done, and the call fails; or it is about an address that nobody can map, so that the kernel says what
+ * else is wrong with it. */
 static i64 pass_range(Thread *t, u64 nr, const u64 a[6])
 {
     const u64 nowhere = 1ull << 63;
     u64 b[6] = {a[0], a[1], a[2], a[3], a[4], a[5]};
-    if (a[1] != 0 && a[0] + a[1] > a[0] && aspace_is_runtime(a[0], a[1])) {
-        b[0] = nowhere | (a[0] & (MT_PAGE_SIZE - 1));
-        b[1] = MT_PAGE_SIZE;
+    u64 ours = MT_PAGE_UP(a[1]), front = 0;
+    if (a[1] == 0 || a[0] + a[1] <= a[0] || !aspace_is_runtime(a[0], a[1])) {
+        return sys_pass(t, nr, a);
     }
-    return sys_pass(t, nr, b);
+    while (ours - front >
+           MT_PAGE_SIZE) { /* the first page of the runtime's ends in (front, ours] */
+        u64 middle = front + MT_PAGE_DOWN((ours - front) / 2);
+        bool before = aspace_is_runtime(a[0], middle);
+        ours = before ? middle : ours;
+        front = before ? front : middle;
+    }
+    b[0] = front != 0 ? a[0] : nowhere | (a[0] & (MT_PAGE_SIZE - 1));
+    b[1] = front != 0 ? front : MT_PAGE_SIZE;
+    i64 r = sys_pass(t, nr, b);
+    return r == 0 ? -ENOMEM : r;
 }
 
 /* ---- mlockall(MCL_FUTURE) ----

@@ -71,6 +71,11 @@ static void memory(void)
     show("pkey", syscall(SYS_pkey_mprotect, 0, PAGE, PROT_READ, 99));
     show("pkey, nothing", syscall(SYS_pkey_mprotect, page, 0, PROT_READ, 99));
     show("msync", syscall(SYS_msync, page, 1ul << 45, 64));
+    static unsigned char there[PAGE];
+    char *low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT | MAP_POPULATE, -1, 0);
+    show("mincore", syscall(SYS_mincore, low, 1ul << 46, there));
+    printf("in memory: %d\n", there[0]);
     show("mlock2", syscall(SYS_mlock2, page, 1ul << 45, 64));
     show("shmat", syscall(SYS_shmat, 0x7fffff, page + 1, 0));
     show("shadow stack", syscall(SYS_arch_prctl, 0x5001, 0));
