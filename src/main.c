@@ -80,8 +80,8 @@ static void init_world(void)
     check(world_init(&c), "cannot set up the world lock");
 }
 
-/* As asked for, but no more than a part of what RLIMIT_AS and RLIMIT_DATA leave: the arena for translations
- * takes four times as much again. */
+/* As asked for, but no more than a part of what RLIMIT_AS and RLIMIT_DATA leave: the arena for
+ * translations takes four times as much again. */
 static u64 code_cache_size(void)
 {
     static const int kinds[] = {RLIMIT_AS, RLIMIT_DATA};

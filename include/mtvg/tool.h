@@ -199,8 +199,8 @@ int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_AC
 
 /* --- code of the tool's own ------------------------------------------------------------------- */
 
-/* A short piece of straight code before or behind an instruction: computes in temporaries, looks at the
- * tool's memory and writes it, and goes to a call out of line if it does not like what it sees.
+/* A short piece of straight code before or behind an instruction: computes in temporaries, looks at
+ * the tool's memory and writes it, and goes to a call out of line if it does not like what it sees.
  *
  *     MtvgCode *c = mtvg_code(sb, i, MTVG_BEFORE, slow, arg);
  *     MtvgVal t = mtvg_code_temp(c);
@@ -213,8 +213,8 @@ int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_AC
  * live are left alone, or, if the code can't do without, saved. When control goes to the slow call,
  * all that is live is the guest's again, and behind the call the rest of the code is not done.
  * A load or store that faults (a guest's wild address has no shadow) leads to the slow call too;
- * if there is none, the rest is not done. Code before an instruction may be begun and broken off, to be
- * begun anew, when a signal comes; code behind one is finished first. */
+ * if there is none, the rest is not done. Code before an instruction may be begun and broken off,
+ * to be begun anew, when a signal comes; code behind one is finished first. */
 typedef struct MtvgCode MtvgCode;
 
 /* A value: a register of the guest (0..15, as it is before or behind the instruction; not to be

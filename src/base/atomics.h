@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * atomics.h -- atomic accesses to ordinary integers and pointers, the order spelled out in the name.
- * Role:       gcc's __atomic builtins (which TSan follows) plus what an outer Helgrind must be told:
- *             a release is a happens-before edge to the acquires of the same word, and the word
- *             itself is not checked. So a release or acquire that is missing at a call site is a race
- *             that Helgrind reports on the data behind it.
+ * atomics.h -- atomic accesses to ordinary integers and pointers, the order spelled out in the
+ * name.
+ * Role:       gcc's __atomic builtins (which TSan follows) plus what an outer Helgrind must be
+ *             told: a release is a happens-before edge to the acquires of the same word, and the
+ *             word itself is not checked. So a release or acquire that is missing at a call site is
+ *             a race that Helgrind reports on the data behind it.
  * Contract:   a word that is accessed through these is accessed through these only, but for its
  *             initialisation. p: pointer to an integer or pointer of up to 8 bytes, not _Atomic. */
 #ifndef MT_ATOMICS_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * lockorder.c -- debug builds: are locks taken in rising rank?
- * Role:       a short list per thread of the ranks it holds. No cycle can form in the waits-for graph
- *             if every thread waits only for ranks above all it holds; that is all that is checked.
+ * Role:       a short list per thread of the ranks it holds. No cycle can form in the waits-for
+ *             graph if every thread waits only for ranks above all it holds; that is all that is
+ *             checked.
  * Locking:    none; the list is the thread's own. */
 #include "base/lockorder.h"
 

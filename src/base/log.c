@@ -6,8 +6,8 @@
  *             L2. a write never raises SIGPIPE or SIGXFSZ in the guest.
  *             L3. nothing here allocates or takes a lock: a fork's child may log at once.
  *             L4. errno is as before after every message.
- * Locking:    none. What is written after log_init(): `log.error`, relaxed, the first one stays; and
- *             everything in log_after_fork_child(), where there is one thread.
+ * Locking:    none. What is written after log_init(): `log.error`, relaxed, the first one stays;
+ *             and everything in log_after_fork_child(), where there is one thread.
  * Signals:    log_raw() and log_emergency() may be called in host signal handlers. */
 #include "base/log.h"
 

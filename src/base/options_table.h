@@ -29,7 +29,8 @@ typedef struct OptGroup {
 extern const OptGroup mt_opt_groups[];
 extern const int mt_opt_ngroups;
 
-/* The default value, as a user would write it ("128M"; "none" for no string), cut at `size` bytes. */
+/* The default value, as a user would write it ("128M"; "none" for no string), cut at `size`
+ * bytes. */
 void options_default_text(const OptRow *row, char *buf, size_t size);
 
 /* Word number `index` of "a|b|c" and its length, or NULL. */

@@ -3,8 +3,8 @@
  * Role:       sums per-thread sets; knows nothing of what is counted.
  * Invariants: T1. a set is on the list from stats_thread_start() to stats_thread_exit().
  *             T2. total = folded + all sets on the list, so nothing is counted twice.
- * Locking:    stats_lock guards the list and `folded`. A set is written by its thread only, relaxed;
- *             readers are relaxed too: no order is needed, a count stands for itself.
+ * Locking:    stats_lock guards the list and `folded`. A set is written by its thread only,
+ *             relaxed; readers are relaxed too: no order is needed, a count stands for itself.
  * Lifetime:   sets are thread-local; a thread must exit through stats_thread_exit(). */
 #include "base/stats.h"
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * cfi.h -- call frame information: how a function's caller's registers are found, for each of its
  * instructions. DWARF 5, chapter 6.4; .eh_frame as in the Linux Standard Base.
- * Reads guest memory through safe_read() only, allocates nothing, and ends for any contents: nothing here
- * relies on what the guest's tables say.
- * A rule depends on the program counter only. Whoever unwinds often keeps rules by program counter, and
- * drops them when the code there goes. */
+ * Reads guest memory through safe_read() only, allocates nothing, and ends for any contents:
+ * nothing here relies on what the guest's tables say.
+ * A rule depends on the program counter only. Whoever unwinds often keeps rules by program counter,
+ * and drops them when the code there goes. */
 #ifndef MT_CFI_H
 #define MT_CFI_H
 
 #include "base/base.h"
 
-/* Registers by DWARF's numbers: rax rdx rcx rbx rsi rdi rbp rsp r8 ... r15, and the return address. */
+/* Registers by DWARF's numbers: rax rdx rcx rbx rsi rdi rbp rsp r8 ... r15, and the return
+ * address. */
 enum { CFI_RBP = 6, CFI_RSP = 7, CFI_PC = 16, CFI_REGS = 17 };
 
 typedef struct CfiRegs {
@@ -52,11 +53,12 @@ typedef struct CfiTables {
 /* The rule for the instruction at pc. False: the tables have none. */
 bool cfi_find(const CfiTables *tables, GuestAddr pc, CfiRule *rule);
 
-/* Turns the registers of a frame into its caller's. False: there is no caller, or memory that can't be
- * read; *regs is then unspecified. */
+/* Turns the registers of a frame into its caller's. False: there is no caller, or memory that can't
+ * be read; *regs is then unspecified. */
 bool cfi_step(const CfiRule *rule, CfiRegs *regs);
 
-/* The value of a DWARF expression, with `first` on the stack. False: it can't be evaluated. In cfi_expr.c. */
+/* The value of a DWARF expression, with `first` on the stack. False: it can't be evaluated. In
+ * cfi_expr.c. */
 bool cfi_expression(GuestAddr at, u64 len, const CfiRegs *regs, u64 first, u64 *value);
 
 #endif

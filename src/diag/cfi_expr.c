@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * cfi_expr.c -- DWARF expressions, as far as call frame information has them (DWARF 5, chapter 2.5):
- * those of PLT entries and of signal trampolines in the first place. */
+ * cfi_expr.c -- DWARF expressions, as far as call frame information has them (DWARF 5, chapter
+ * 2.5): those of PLT entries and of signal trampolines in the first place. */
 #include "diag/cfi.h"
 #include "diag/reader.h"
 

@@ -23,7 +23,8 @@ static bool is_ours(const Elf64_Ehdr *h)
            h->e_machine == EM_X86_64;
 }
 
-/* In two rounds: the first loaded segment says where the image lies, with it the others are known. */
+/* In two rounds: the first loaded segment says where the image lies, with it the others are
+ * known. */
 static bool read_headers(Image *image, GuestAddr pc)
 {
     GuestAddr base = image->file.header;

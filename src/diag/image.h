@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * image.h -- the ELF image that holds a piece of guest code, and its tables for unwinding.
- * What is in memory is read from there; only objects without .eh_frame_hdr (static programs), and code that
- * .eh_frame says nothing about, make it open the file. */
+ * What is in memory is read from there; only objects without .eh_frame_hdr (static programs), and
+ * code that .eh_frame says nothing about, make it open the file. */
 #ifndef MT_IMAGE_H
 #define MT_IMAGE_H
 
@@ -17,8 +17,8 @@ typedef struct Image {
     AspaceImage file;
 } Image;
 
-/* The image that holds pc; `image` is zero-initialised or has been filled before (and is asked for many
- * addresses). False: none; an image found before is forgotten. */
+/* The image that holds pc; `image` is zero-initialised or has been filled before (and is asked for
+ * many addresses). False: none; an image found before is forgotten. */
 bool image_find(Image *image, GuestAddr pc);
 
 /* Adds the tables that only the file tells of. False: there are none, or they are known already. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * reader.h -- reads numbers out of guest memory, each byte of which may be missing or wrong.
- * After the first byte that can't be read, or that lies behind the end, everything reads as 0 and `bad`
- * stays set: a caller looks once, at its end. */
+ * After the first byte that can't be read, or that lies behind the end, everything reads as 0 and
+ * `bad` stays set: a caller looks once, at its end. */
 #ifndef MT_READER_H
 #define MT_READER_H
 

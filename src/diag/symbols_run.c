@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * symbols_run.c -- runs mtvg-symbols, so that the guest can't tell.
  * A thread of the guest's process
- *   |  clone(VM, VFORK, no exit signal): shares memory, but has descriptors, limits and children of its own
- *   +--> between: makes pipes, starts the helper, writes and reads, kills it if it takes too long, ends
+ *   |  clone(VM, VFORK, no exit signal): shares memory; descriptors, limits, children are its own
+ *   +--> between: makes pipes, starts the helper, writes and reads, kills it if it takes too long
  *        |  clone(VM, VFORK)
  *        +--> the helper, after exec
- * The guest's process gets no descriptor, no SIGCHLD, no child that a wait() finds, and its tracer no
- * event (CLONE_UNTRACED). Nothing of libc's is used that takes a lock. */
+ * The guest's process gets no descriptor, no SIGCHLD, no child that a wait() finds, and its tracer
+ * no event (CLONE_UNTRACED). Nothing of libc's is used that takes a lock. */
 #include "diag/symbols.h"
 
 #include <errno.h>
@@ -141,8 +141,8 @@ static bool make_pipe(int fd[2])
     return fd[0] >= 0 && fd[1] >= 0;
 }
 
-/* The process between, whose descriptors are copies: where the guest has left no number free, some of
- * them are closed. */
+/* The process between, whose descriptors are copies: where the guest has left no number free, some
+ * of them are closed. */
 static int between_main(void *arg)
 {
     Job *job = arg;
@@ -180,7 +180,8 @@ size_t symbols_run(const char *text, size_t len, char *out, size_t size)
     if (len == 0) {
         return 0;
     }
-    /* None of the handlers is for the process between, which has this thread's memory and another's id. */
+    /* None of the handlers is for the process between, which has this thread's memory and another's
+     * id. */
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, sizeof(all));
     int pid = clone(between_main, job.stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_UNTRACED,
                     &job);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * unwind.c -- from frame to frame: by call frame information, else by what the stack looks like.
  * Invariants: U1. memory is read by safe_read() only: the stack may be anything.
- *             U2. at most `max` steps, and the stack pointer rises in each that does not lead out of a signal
- *                 handler: no chain is followed in circles. */
+ *             U2. at most `max` steps, and the stack pointer rises in each that does not lead out
+ *                 of a signal handler: no chain is followed in circles. */
 #include "diag/unwind.h"
 
 #include "base/safe.h"
@@ -106,8 +106,8 @@ static bool pop_return(Unwinder *u, GuestAddr slot)
     return true;
 }
 
-/* Code without tables: generated at run time, or by an assembler. A leaf may have no frame; others have a
- * frame pointer more often than not. */
+/* Code without tables: generated at run time, or by an assembler. A leaf may have no frame; others
+ * have a frame pointer more often than not. */
 static bool guess(Unwinder *u)
 {
     u64 rsp = u->regs.r[CFI_RSP], rbp = u->regs.r[CFI_RBP], outer;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * mkman.c -- writes the manual page mtvg(1) when mtvg is built: its options are those of options.def.
+ * mkman.c -- writes the manual page mtvg(1) when mtvg is built: its options are those of
+ * options.def.
  * Usage:  mkman FILE */
 #include "base/options_table.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * mkshapes.c -- writes the table of instruction shapes (decode.c), as C, when mtvg is built.
- * Role:   for each slot of the table: learns its shape from what decode_full() says about one instruction,
- *         then tries it on all samples: other registers, addresses, displacements, immediates, both
- *         vendors' branches, with and without MPX. A shape that fails on one of them stays unknown.
+ * Role:   for each slot of the table: learns its shape from what decode_full() says about one
+ *         instruction, then tries it on all samples: other registers, addresses, displacements,
+ *         immediates, both vendors' branches, with and without MPX. A shape that fails on one of
+ *         them stays unknown.
  * Usage:  mkshapes FILE */
 #include "jit/decode_shape.h"
 

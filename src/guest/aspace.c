@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * aspace.c -- the guest's address space: lock, queries, notes, the translator's write protection.
  * Role:       owns aspace_lock and the change hook. The system calls are in aspace_mmap.c,
- *             aspace_protect.c, aspace_mremap.c and aspace_brk.c; placement is in aspace_place.c, the
- *             data structure in aspace_map.c.
- * Invariants: A1. a page is covered by a guest node  <=>  the guest has it mapped, but for growth of
- *                 stacks by the kernel, which aspace_sync_growth() catches up with.
+ *             aspace_protect.c, aspace_mremap.c and aspace_brk.c; placement is in aspace_place.c,
+ *             the data structure in aspace_map.c.
+ * Invariants: A1. a page is covered by a guest node  <=>  the guest has it mapped, but for growth
+ *                 of stacks by the kernel, which aspace_sync_growth() catches up with.
  *             A2. MAP_FIXED is used on the host only over pages that are guest nodes' or that have
  *                 just been claimed with MAP_FIXED_NOREPLACE, so nothing of the runtime's is hit.
  *             A3. the map is changed after the host's call has succeeded, with the lock held

@@ -94,8 +94,8 @@ bool aspace_is_runtime(GuestAddr addr, u64 len);
  * is asked at each mapping whether the calling thread has it. */
 void aspace_personality_used(void);
 
-/* The guest has a seccomp filter: from here on the kernel is asked for mappings with flags that the guest has
- * given, as filters look at them. */
+/* The guest has a seccomp filter: from here on the kernel is asked for mappings with flags that the
+ * guest has given, as filters look at them. */
 void aspace_filtered(void);
 
 /* fork: the child calls this to make the lock usable again; the parent held it across fork. */

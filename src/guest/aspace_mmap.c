@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * aspace_mmap.c -- mmap and munmap.
- * Role:       the kernel judges the arguments; here only the address is decided. Where an argument is
- *             so wrong that no address can be chosen, the kernel is asked with what the guest gave,
- *             for the right error.
+ * Role:       the kernel judges the arguments; here only the address is decided. Where an argument
+ *             is so wrong that no address can be chosen, the kernel is asked with what the guest
+ *             gave, for the right error.
  * Placement:  hints are honoured if free, as by the kernel. Otherwise: files, executable memory,
  *             MAP_32BIT and what looks like a dynamic loader's reservation go to the image window
  *             (D2), the rest to the anon region.

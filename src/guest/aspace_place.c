@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * aspace_place.c -- chooses addresses, and takes them without ever touching the runtime's memory.
  * Role:       the only callers of mmap with a fixed address are here and in aspace_mmap.c.
- * Invariants: A2 of aspace.c. The host's libraries, heap and thread stacks may appear anywhere at any
- *             moment, so that a hole in our map is only a guess until MAP_FIXED_NOREPLACE succeeds.
+ * Invariants: A2 of aspace.c. The host's libraries, heap and thread stacks may appear anywhere at
+ *             any moment, so that a hole in our map is only a guess until MAP_FIXED_NOREPLACE
+ *             succeeds.
  * Locking:    aspace_lock. */
 #include "guest/aspace_int.h"
 #include "guest/hostmaps.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * aspace_protect.c -- mprotect, madvise, remap_file_pages: changes inside existing mappings.
- * Role:       each guest piece of the range gets a host call of its own, so that what the kernel did
- *             before an error is known exactly.
+ * Role:       each guest piece of the range gets a host call of its own, so that what the kernel
+ *             did before an error is known exactly.
  * Locking:    aspace_lock is taken here. */
 #include "guest/aspace_int.h"
 #include "guest/hostmaps.h"

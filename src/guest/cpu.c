@@ -4,11 +4,11 @@
  * Invariants: X1. xstate_saved == 1  <=>  mt_cpu.xsave holds the guest's vector and x87 state and
  *                 the registers are the runtime's; == 0: the registers hold the guest's.
  *             X2. the bytes of the XSAVE header behind XSTATE_BV are zero (XRSTOR would fault).
- * Components: XCR0 less PKRU (the guest's rights to its memory must hold while the runtime reads for
- *             it) and less those that the process has no permission for (AMX tiles: nothing in the
- *             runtime touches them, so they stay in the registers).
- * Signals:    save and restore may be interrupted at any point: xstate_saved is set after saving and
- *             cleared before restoring, so a handler never believes that the area is newer than
+ * Components: XCR0 less PKRU (the guest's rights to its memory must hold while the runtime reads
+ *             for it) and less those that the process has no permission for (AMX tiles: nothing in
+ *             the runtime touches them, so they stay in the registers).
+ * Signals:    save and restore may be interrupted at any point: xstate_saved is set after saving
+ *             and cleared before restoring, so a handler never believes that the area is newer than
  *             it is. Handlers themselves get a frame of their own from the kernel. */
 #include "guest/cpu.h"
 

@@ -42,7 +42,8 @@ typedef struct ElfImage {
     GuestAddr load_lo, load_hi;
 } ElfImage;
 
-/* The addresses that the program is linked to; false if to none, or if it can't be loaded anyway. */
+/* The addresses that the program is linked to; false if to none, or if it can't be loaded
+ * anyway. */
 bool elf_fixed_range(const ExecTarget *t, GuestAddr *lo, GuestAddr *hi);
 
 /* Maps program and interpreter through aspace. 0, or -1 and *err; never leaves the process in a

@@ -2,8 +2,8 @@
  * elf_load.c -- maps a program and its interpreter as execve(2) does.
  * Role:       all mappings go through aspace; position-independent images into the image window.
  * Relies on:  elf_read.c's E1.
- * Differs:    a program at fixed addresses that are not free (the runtime lies there) is refused. A file
- *             that is cut off is refused instead of dying by SIGBUS. */
+ * Differs:    a program at fixed addresses that are not free (the runtime lies there) is refused. A
+ *             file that is cut off is refused instead of dying by SIGBUS. */
 #include "base/safe.h"
 #include "guest/aspace.h"
 #include "guest/aspace_int.h"
@@ -195,8 +195,8 @@ static int load_file(const ElfFile *f, LoadedFile *out, ExecError *err)
     return r;
 }
 
-/* Where the program headers are in memory: the last segment that holds them counts; if none does, where the
- * image's address 0 would be (the kernel adds the bias all the same). */
+/* Where the program headers are in memory: the last segment that holds them counts; if none does,
+ * where the image's address 0 would be (the kernel adds the bias all the same). */
 static GuestAddr find_phdr(const ElfFile *f, u64 bias)
 {
     GuestAddr at = 0;

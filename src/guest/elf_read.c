@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * elf_read.c -- reads and checks the headers of an ELF executable.
- * Role:       everything that comes out of a file is checked here, once; elf_load.c may then add and
- *             subtract without looking.
+ * Role:       everything that comes out of a file is checked here, once; elf_load.c may then add
+ *             and subtract without looking.
  * Invariants: E1. for each PT_LOAD: offset + filesz <= file size, filesz <= memsz,
- *                 vaddr + memsz <= ELF_MAX, vaddr = offset modulo the page size. They may come in any
- *                 order and overlap: the kernel maps a later one over an earlier one.
+ *                 vaddr + memsz <= ELF_MAX, vaddr = offset modulo the page size. They may come in
+ *                 any order and overlap: the kernel maps a later one over an earlier one.
  * Source:     ELF-64 Object File Format; System V ABI, AMD64 supplement; behaviour of execve(2). */
 #include "guest/elf_int.h"
 

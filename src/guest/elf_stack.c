@@ -9,7 +9,8 @@
  *
  * Source:     System V ABI, AMD64 supplement, 3.4.1; the order within the string area is the
  *             kernel's, programs that rewrite their argv (setproctitle) rely on it.
- * Omitted:    AT_RSEQ_*: without them the C library registers nothing that would need restarting. */
+ * Omitted:    AT_RSEQ_*: without them the C library registers nothing that would need
+ *             restarting. */
 #include "base/options.h"
 #include "guest/aspace.h"
 #include "guest/elf_int.h"

@@ -158,7 +158,8 @@ static char **copy_argv(char *const argv[])
     return out;
 }
 
-/* Would the kernel give the program other rights than the caller's? Root's own programs run as root. */
+/* Would the kernel give the program other rights than the caller's? Root's own programs run as
+ * root. */
 static bool changes_rights(int fd, const struct stat *st)
 {
     struct statvfs vfs;

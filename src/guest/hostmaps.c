@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * hostmaps.c -- reads /proc/self/maps.
  * Role:    the one place that knows the file's format.
- * Limits:  the kernel hands the file out in pieces, so a change made meanwhile by another thread may
- *          be seen or missed; callers treat the result as a hint and claim what they want with
+ * Limits:  the kernel hands the file out in pieces, so a change made meanwhile by another thread
+ *          may be seen or missed; callers treat the result as a hint and claim what they want with
  *          MAP_FIXED_NOREPLACE. */
 #include "guest/hostmaps.h"
 

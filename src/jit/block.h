@@ -29,8 +29,8 @@ typedef enum EdgeKind {
 } EdgeKind;
 
 /* An exit of a block; there are three or four a block, so every byte counts. Immutable but for the
- * field marked; which block it is linked to is known from its jump. What depends on the block is behind
- * the functions below. */
+ * field marked; which block it is linked to is known from its jump. What depends on the block is
+ * behind the functions below. */
 typedef struct Edge {
     i64 target : 35; /* guest address, from the block's */
     u64 index : 6;   /* among the block's edges */
@@ -59,7 +59,7 @@ typedef struct EdgeTool {
 
 /* What a tool adds to a block. */
 typedef struct BlockTool {
-    u32 key; /* version, chosen by the tool; those reached through the indirect-branch tables have 0 */
+    u32 key; /* version, chosen by the tool; 0: of those reached through the indirect-branch tables */
     u32 extra; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
 } BlockTool;
 
@@ -88,8 +88,8 @@ typedef struct Block {
         EdgeRef in_head;      /* guarded by this block's chain lock */
         BlockRef retire_next; /* once it is unlinked: smc.c's retire list */
     };
-    /* Edge edges[nedges]; if has_tool: BlockTool tool, EdgeTool tools[nedges]; u32 pages[npages] (entries
-     * of smc.c's table), u8 pcmap[pcmap_len], u8 side[extra] follow */
+    /* Edge edges[nedges]; if has_tool: BlockTool tool, EdgeTool tools[nedges]; u32 pages[npages]
+     * (entries of smc.c's table), u8 pcmap[pcmap_len], u8 side[extra] follow */
 } Block;
 
 extern u8 *mt_block_arena;
@@ -176,9 +176,10 @@ static inline Block *edge_block(const Edge *e)
     return (Block *)((const u8 *)(e - e->index) - sizeof(Block));
 }
 
-/* Translated code has been left through e: the block is complete for who has come there by a patched jump, too.
- * One announcement for a block, not one for each edge, since DRD and Helgrind remember each for good; what is
- * read to find it is the only thing that they must not look at. ACQ pairs with blockmap_add(). */
+/* Translated code has been left through e: the block is complete for who has come there by a
+ * patched jump, too. One announcement for a block, not one for each edge, since DRD and Helgrind
+ * remember each for good; what is read to find it is the only thing that they must not look at. ACQ
+ * pairs with blockmap_add(). */
 static inline void annot_left(const Edge *e)
 {
     MT_VG({

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * blockmap.c -- lookup, chaining and unlinking of blocks.
- * Role:       liburcu's lock-free hash table holds all live blocks; the indirect-branch table and the
- *             links in the code are caches of it.
+ * Role:       liburcu's lock-free hash table holds all live blocks; the indirect-branch table and
+ *             the links in the code are caches of it.
  * Invariants: B1. a block is in the table => it is not dead, or its unlinking is under way.
  *             B2. e is on b's incoming list  <=>  e's jump leads to b's code, not to its stub.
- *             B3. no edge leads to a block whose unlinking is complete, and none leads from one that is freed.
- *             B4. no entry of the indirect-branch tables leads to a block whose unlinking is complete.
- * Locking:    one of MT_CHAIN_LOCKS mutexes, by block, guards a block's incoming list, the jumps of the
- *             edges on it, and its coming into the indirect-branch tables. Only one is ever held.
- *             An edge is linked by the one who changes its jump from the stub (compare and exchange).
- *             Who unlinks sets `dead` before it takes the target's lock, and who links looks at it with
- *             the lock held: so the link is on the list when that is emptied, or is not made.
- * Lifetime:   a dead block is freed one grace period after blockmap_unlink(). Its own links stay till then
- *             (chain_forget()): nobody makes another any more. */
+ *             B3. no edge leads to a block whose unlinking is complete, and none leads from one
+ *                 that is freed.
+ *             B4. no entry of the indirect-branch tables leads to a block whose unlinking is
+ *                 complete.
+ * Locking:    one of MT_CHAIN_LOCKS mutexes, by block, guards a block's incoming list, the jumps of
+ *             the edges on it, and its coming into the indirect-branch tables. Only one is ever
+ *             held. An edge is linked by the one who changes its jump from the stub (compare and
+ *             exchange). Who unlinks sets `dead` before it takes the target's lock, and who links
+ *             looks at it with the lock held: so the link is on the list when that is emptied, or
+ *             is not made.
+ * Lifetime:   a dead block is freed one grace period after blockmap_unlink(). Its own links stay
+ *             till then (chain_forget()): nobody makes another any more. */
 #include "jit/blockmap.h"
 
 #include "base/atomics.h"
@@ -30,8 +33,8 @@
 #include <string.h>
 
 #define MT_CHAIN_LOCKS 64
-/* At first; every step takes a stopped world. Fourfold and with room to spare while that costs little memory:
- * a program's start is short of time. Then twofold. */
+/* At first; every step takes a stopped world. Fourfold and with room to spare while that costs
+ * little memory: a program's start is short of time. Then twofold. */
 #define MT_MAP_BUCKETS (1u << 11)
 #define MT_MAP_LARGE (1u << 15)
 #define MT_MAP_BUCKETS_MAX (1u << 22)
@@ -88,9 +91,9 @@ static int match(struct cds_lfht_node *node, const void *key)
     return b->pc == k->pc && block_key(b) == k->key;
 }
 
-/* 16 bits a bucket, one for each hash that was added since the table was made or flushed: most look-ups
- * are for code that has not been translated yet, and end here. Atomic, relaxed: who does not see a bit
- * yet does not find the block, and finds it in blockmap_add() at the latest. */
+/* 16 bits a bucket, one for each hash that was added since the table was made or flushed: most
+ * look-ups are for code that has not been translated yet, and end here. Atomic, relaxed: who does
+ * not see a bit yet does not find the block, and finds it in blockmap_add() at the latest. */
 #define MT_SEEN_WORDS(buckets) ((buckets) / 4)
 static u64 *seen; /* as `table` */
 
@@ -175,8 +178,8 @@ Block *blockmap_prepare(const Block *b)
     return look_up(b->pc, block_key(b), hash);
 }
 
-/* REL: the block is complete for who finds it, and for who leaves translated code by one of its exits
- * (annot_left()). */
+/* REL: the block is complete for who finds it, and for who leaves translated code by one of its
+ * exits (annot_left()). */
 static void annot_publish(Block *b)
 {
 #ifndef MT_BREAK_PUBLISH
@@ -224,7 +227,8 @@ static u32 rel_to_stub(const Edge *e)
 }
 
 /* Links and unlinks are one store each. The field lies inside 8 aligned bytes (lower.c, L3), so a
- * processor that fetches the jump sees the old or the new target, and a compare and exchange is one access. */
+ * processor that fetches the jump sees the old or the new target, and a compare and exchange is one
+ * access. */
 static bool link_jump(const Edge *e, u64 target)
 {
     CacheOff at = edge_patch(e);
@@ -237,8 +241,8 @@ static bool link_jump(const Edge *e, u64 target)
     return true;
 }
 
-/* REL pairs with link_jump()'s exchange, which may be under another block's lock: whoever links the edge
- * next finds it off the list that it was on. */
+/* REL pairs with link_jump()'s exchange, which may be under another block's lock: whoever links the
+ * edge next finds it off the list that it was on. */
 static void unlink_jump(const Edge *e)
 {
     CacheOff at = edge_patch(e);
@@ -280,7 +284,8 @@ void chain_link(Edge *e, Block *to, CacheOff at)
 {
     CacheOff entry;
 
-    /* Private translations are dead from the beginning, and must be left behind their one instruction. */
+    /* Private translations are dead from the beginning, and must be left behind their one
+     * instruction. */
     if (e->patch == 0 || is_dead(edge_block(e))) {
         return;
     }
@@ -401,8 +406,8 @@ static void unlink_incoming(Block *b)
     chain_give(b);
 }
 
-/* Takes the edges of all dead blocks off b's list: so the whole of a list is walked once for all those that
- * are freed together. */
+/* Takes the edges of all dead blocks off b's list: so the whole of a list is walked once for all
+ * those that are freed together. */
 static void unlink_dead_edges(Block *b)
 {
     chain_take(b);
@@ -481,7 +486,8 @@ bool ibt_publish(Block *b)
             at = none;
         }
     }
-    /* Under the lock, B4: a dead block is not entered any more once it waits for its grace period. */
+    /* Under the lock, B4: a dead block is not entered any more once it waits for its grace
+     * period. */
     chain_take(b);
     if (!is_dead(b)) {
         ibt_put(b->pc, at);
@@ -510,8 +516,9 @@ bool blockmap_is_large(void)
            n % 64 == 0; /* not each time: what is decided then takes a while */
 }
 
-/* liburcu's own resizing starts threads, which the guest would see; so the blocks move to a new table
- * while nobody looks: the world is stopped, and unlinking from OUTSIDE is kept out by page_lock. */
+/* liburcu's own resizing starts threads, which the guest would see; so the blocks move to a new
+ * table while nobody looks: the world is stopped, and unlinking from OUTSIDE is kept out by
+ * page_lock. */
 void blockmap_grow_world(void)
 {
     struct cds_lfht *old = table;

@@ -45,8 +45,8 @@ void blockmap_flush_world(void);
  * to its entry for calls). Refuses dead blocks. */
 void chain_link(Edge *e, Block *to, CacheOff at);
 
-/* Before b is freed, one grace period after it became dead, smc_lock() held: takes its links off the
- * lists of the blocks that they lead to. */
+/* Before b is freed, one grace period after it became dead, smc_lock() held: takes its links off
+ * the lists of the blocks that they lead to. */
 void chain_forget(const Block *b);
 
 /* Makes b's return points reachable for returns. */

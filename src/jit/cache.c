@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * cache.c -- the code cache: who takes room in it.
- * Role:       deals it out to threads in chunks and knows which block a code address belongs to. It does
- *             not know what blocks are (a BlockRef is a number here).
+ * Role:       deals it out to threads in chunks and knows which block a code address belongs to. It
+ *             does not know what blocks are (a BlockRef is a number here).
  * Files:      cache_memory.c  the memory behind it, and its copies for forks
  *             cache_tables.c  the tables for indirect branches, the glue
- * Invariants: C1. a chunk has at most one owner thread, and only the owner takes room from it, while the
- *                 chunk is busy. One that is not busy may be taken over by another thread.
+ * Invariants: C1. a chunk has at most one owner thread, and only the owner takes room from it,
+ *                 while the chunk is busy. One that is not busy may be taken over by another
+ *                 thread.
  *             C2. the first nstarts starts of a chunk are sorted by offset: room is taken upwards.
  *             C3. a chunk is free <=> no owner and no live block.
- * Locking:    pool_lock guards kinds and changes of owners; the owner alone makes its chunk busy and not
- *             busy, changes the bump pointers meanwhile, and counts `live` up without the lock: C3 is looked at
- *             when there is no owner. cache_find_block() takes no lock: nstarts
- *             is published by a release store.
+ * Locking:    pool_lock guards kinds and changes of owners; the owner alone makes its chunk busy
+ *             and not busy, changes the bump pointers meanwhile, and counts `live` up without the
+ *             lock: C3 is looked at when there is no owner. cache_find_block() takes no lock:
+ *             nstarts is published by a release store.
  * Signals:    cache_find_block() only. */
 #include "jit/cache_int.h"
 

@@ -17,8 +17,8 @@ typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
  * else the low 16 (movzx). A miss looks in the second (entry.S), by 16 bits of its CRC, so that two
  * targets which collide in one hardly ever do in the other. Returns over the processor's return
  * stack look in a table of their own, of return points: 13 to 20 bits from bit
- * 3 on, since calls are some bytes apart. Entries are of 4 bytes, since the cache is below 2 GiB, and the
- * fewer cache lines the tables take, the better. */
+ * 3 on, since calls are some bytes apart. Entries are of 4 bytes, since the cache is below 2 GiB,
+ * and the fewer cache lines the tables take, the better. */
 #define MT_IBT_BITS_MIN 13
 #define MT_IBT_BITS_MAX 18
 #define MT_IBT_SHIFT 2

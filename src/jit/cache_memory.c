@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * cache_memory.c -- the memory behind the code: one, mapped twice, and its copy for a fork.
- * Role:       does not know what lies in it, but for which parts of it are in use (cache_used_part()).
+ * Role:       does not know what lies in it, but for which parts of it are in use
+ *             (cache_used_part()).
  * Locking:    none: `patched` is a count of pages, and wrong by a few at most. */
 #include "jit/cache_int.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * cache_tables.c -- the tables for indirect branches and returns, and the glue that exits jump through.
- * Role:       owns the head of the cache: where it lies, how it is indexed, what it holds when it is empty. Who
- *             enters targets: blockmap.c.
+ * cache_tables.c -- the tables for indirect branches and returns, and the glue that exits jump
+ * through.
+ * Role:       owns the head of the cache: where it lies, how it is indexed, what it holds when it
+ *             is empty. Who enters targets: blockmap.c.
  * Locking:    the tables' words are accessed atomically; masks change with the world stopped. */
 #include "jit/cache_int.h"
 
@@ -159,8 +160,8 @@ void cache_size_tables_world(u32 blocks)
     cache_tables_clear();
 }
 
-/* The tables begin as small as they can be. About half as many blocks will do as without the return stack,
- * since they go on behind calls. */
+/* The tables begin as small as they can be. About half as many blocks will do as without the return
+ * stack, since they go on behind calls. */
 void cache_use_return_stack_world(u32 blocks)
 {
     mt_cache.return_stack = true;

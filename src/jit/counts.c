@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * counts.c -- the numbers of count vectors, the threads' counts, and their correction.
- * Invariants: N1. a vector's number never changes and is never given up; vectors[i] is immutable for
- *                 i < nvectors.
+ * Invariants: N1. a vector's number never changes and is never given up; vectors[i] is immutable
+ *                 for i < nvectors.
  *             N2. total = folded + for all listed threads: sum of counts[i] * vectors[i].
  *             N3. after a correction the counts are those of the instructions executed.
  * Locking:    counts_lock guards vectors, the list and `folded`. A thread's words are written by

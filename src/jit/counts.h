@@ -42,7 +42,8 @@ void counts_total(u64 out[MT_COUNTERS]);
  *   u16 nrecs, u8 nreps, u8 ninsns
  *   nrecs * CountRec    additions, in the order of the code
  *   nreps * RepRec
- *   for each instruction, and what is behind the last: u8 head, then npairs + npre pairs of (counter, amount)
+ *   for each instruction, and what is behind the last: u8 head, then npairs + npre pairs of
+ *   (counter, amount)
  *       head: npairs (3 bits) of the instruction itself, npre (3 bits) of the edge that leads to it
  *       inside the block, MT_SIDE_NOCODE: a jump that was followed */
 typedef struct CountRec {

@@ -6,10 +6,10 @@
  *         bytes, in a table that mkshapes.c makes when mtvg is built, and an instruction costs a
  *         prefix and ModRM walk of about 15 ns instead of Zydis's 150.
  * Invariants:
- *   S1. The fast path yields bit for bit what decode_slow() yields: mkshapes.c tries each shape on many
- *       instructions of it.
- *   S2. Whatever else than the shape decides is not in the table (mkshapes.c, is_irregular()). Nor is what
- *       depends on the processor.
+ *   S1. The fast path yields bit for bit what decode_slow() yields: mkshapes.c tries each shape on
+ *       many instructions of it.
+ *   S2. Whatever else than the shape decides is not in the table (mkshapes.c, is_irregular()). Nor
+ *       is what depends on the processor.
  *   S3. The fast path never looks at a byte beyond avail: it wants 15.
  * Locking: none, the table is constant. */
 #include "jit/decode_shape.h"

@@ -2,8 +2,8 @@
  * decode_text.c -- disassembly for traces, logs and crash reports.
  * Role:    capstone prints; Zydis's formatter does where capstone is known to be wrong, rejects, or
  *          disagrees about the length.
- * Locking: capstone's handle is written by every decode, and some of its tables on first use, so one
- *          lock is held around it.
+ * Locking: capstone's handle is written by every decode, and some of its tables on first use, so
+ *          one lock is held around it.
  * Signals: not from host signal handlers (lock, 3 KB of stack). */
 #include "jit/decode_int.h"
 

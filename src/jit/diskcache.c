@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * diskcache.c -- translations on disk: what is read, and what is to be written.
- * Role:       at the start maps the file that goes with the program (diskcache_save.c writes it at the
- *             end). When code is wanted that there is no translation of, publishes those of its page
- *             whose guest bytes are the same. From then on these are blocks like any other.
+ * Role:       at the start maps the file that goes with the program (diskcache_save.c writes it at
+ *             the end). When code is wanted that there is no translation of, publishes those of its
+ *             page whose guest bytes are the same. From then on these are blocks like any other.
  * Invariants: D1. a unit is used only if its guest bytes have been compared with the guest's memory
  *                 after smc_watch(): smc_publish() refuses it if they have changed since.
  *             D2. nothing of the file is believed before the sum of a copy of it was right, and the
- *                 copy's numbers are looked at (unit_view()): the file may change or shrink at any time.
- *             D3. a note names the block that was made, and a hash of the bytes that it was made from. Who
- *                 writes a unit finds the block alive, and its bytes still the same.
- * Locking:    none. A page's units are read by the first who sets its byte in `read`; others who want one
- *             of them meanwhile translate it. Notes are appended by an atomic index.
+ *                 copy's numbers are looked at (unit_view()): the file may change or shrink at any
+ *                 time.
+ *             D3. a note names the block that was made, and a hash of the bytes that it was made
+ *                 from. Who writes a unit finds the block alive, and its bytes still the same.
+ * Locking:    none. A page's units are read by the first who sets its byte in `read`; others who
+ *             want one of them meanwhile translate it. Notes are appended by an atomic index.
  * Signals:    not called in handlers. */
 #include "jit/diskcache_int.h"
 

@@ -11,12 +11,12 @@
  * become false. */
 extern bool mt_diskcache_on;
 
-/* Once, when the translator is there and signals are handled, before guest code runs. `program`: path
- * of the guest's. */
+/* Once, when the translator is there and signals are handled, before guest code runs. `program`:
+ * path of the guest's. */
 void diskcache_init(const char *program);
 
-/* INSIDE, slow domain. There is no translation for pc: reads those that begin on its page. True: there
- * may be one now. */
+/* INSIDE, slow domain. There is no translation for pc: reads those that begin on its page. True:
+ * there may be one now. */
 bool diskcache_load(GuestAddr pc);
 
 /* INSIDE. A translation of these instructions, b, has been published. */

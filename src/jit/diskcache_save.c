@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * diskcache_save.c -- writes the file of translations at the end of a process.
  * Role:       puts what was there and what is new together, page by page; keeps the folder small.
- * Invariants: D3 (diskcache.c). A file is complete when it gets its name (rename), and never changes then.
- * Locking:    smc_lock() while blocks are looked at: no page changes, no block goes meanwhile. Others
- *             publish blocks and link exits all the while; what they change of a block is not written. */
+ * Invariants: D3 (diskcache.c). A file is complete when it gets its name (rename), and never
+ *             changes then.
+ * Locking:    smc_lock() while blocks are looked at: no page changes, no block goes meanwhile.
+ *             Others publish blocks and link exits all the while; what they change of a block is
+ *             not written. */
 #include "jit/diskcache_int.h"
 
 #include "base/atomics.h"

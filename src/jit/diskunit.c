@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * diskunit.c -- see diskunit.h.
  * Role:       knows what of a translation depends on where it lies, and moves it. Knows no files.
- * Invariants: U1. what unit_lower() yields is what lower.c would have, had it had the same instructions
- *                 and the same place (unit_diskunit compares them).
+ * Invariants: U1. what unit_lower() yields is what lower.c would have, had it had the same
+ *                 instructions and the same place (unit_diskunit compares them).
  *             U2. a unit's parts lie inside it: unit_view() has looked at every number.
- * A translation's code depends on its place by 32-bit displacements only: of operands relative to rip, and of
- * jumps to the glue. The jumps that are linked, stubs and entries are made anew. Code that has more
- * to it (literals, edges to C code but for system calls, x87) is not encoded. */
+ * A translation's code depends on its place by 32-bit displacements only: of operands relative to
+ * rip, and of jumps to the glue. The jumps that are linked, stubs and entries are made anew. Code
+ * that has more to it (literals, edges to C code but for system calls, x87) is not encoded. */
 #include "jit/diskunit.h"
 
 #include "base/atomics.h"
@@ -386,7 +386,8 @@ static bool is_source(const Insn *in)
            !(in->flags & (INSN_F_OPAQUE | INSN_F_SEG_GS)) && !x87ip_concerns(in);
 }
 
-/* The block's instructions, as plan.c took them: jumps but the last are those that were followed. */
+/* The block's instructions, as plan.c took them: jumps but the last are those that were
+ * followed. */
 static bool encode_source(Encoder *x, u64 *hash)
 {
     GuestAddr pc = x->block->pc;

@@ -51,8 +51,8 @@ typedef struct UnitView {
     const u8 *map, *body, *source;
 } UnitView;
 
-/* Finds the parts. `p` is aligned to 8 bytes, n bytes can be read. False: it is not a unit, or one whose
- * parts do not agree. */
+/* Finds the parts. `p` is aligned to 8 bytes, n bytes can be read. False: it is not a unit, or one
+ * whose parts do not agree. */
 bool unit_view(UnitView *v, const u8 *p, size_t n);
 
 /* Writes block b's unit to `out` (MT_UNIT_MAX bytes, aligned to 8). The guest's bytes are read from
@@ -63,8 +63,8 @@ u32 unit_encode(const Block *b, u8 *out, u64 *hash);
 /* Adds a guest instruction to the hash of a block's. */
 u64 unit_hash_insn(u64 h, const Insn *in);
 
-/* The unit's code in l->space, which has room for any (MT_MIN_SPACE), from its first few bytes on. False: it
- * can't be here. */
+/* The unit's code in l->space, which has room for any (MT_MIN_SPACE), from its first few bytes on.
+ * False: it can't be here. */
 bool unit_lower(const UnitView *v, Lower *l);
 
 /* A sum that tells bytes damaged by accident. */

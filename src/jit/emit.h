@@ -67,8 +67,8 @@ static inline void emit_fs_load(Emit *e, u32 reg, u32 disp)
     emit_fs_op(e, 0x8b, reg, disp);
 }
 
-/* op %reg, %fs:field(%rip): a byte shorter than by an absolute displacement; the segment's base is added all
- * the same. For code that stays where it is. (8 bytes) */
+/* op %reg, %fs:field(%rip): a byte shorter than by an absolute displacement; the segment's base is
+ * added all the same. For code that stays where it is. (8 bytes) */
 static inline void emit_field_op(Emit *e, u8 op, u32 reg, u32 disp)
 {
     emit_u8(e, 0x64);

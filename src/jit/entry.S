@@ -45,8 +45,9 @@ cache_entering_begin:
 cache_entering_end:
     ud2
 
-/* LIVE: %rsp = host_rsp. Nothing else. Flags are arbitrary user flags with AC clear (the handler or the
- * code above made them so; DF as well, but an outer Valgrind does not take the flags from a frame). */
+/* LIVE: %rsp = host_rsp. Nothing else. Flags are arbitrary user flags with AC clear (the handler or
+ * the code above made them so; DF as well, but an outer Valgrind does not take the flags from a
+ * frame). */
 cache_enter_abort:
     cld
     mov CPU(CPU_HOST_RSP), %rsp
@@ -95,13 +96,14 @@ leave:
     pop %rbp
     ret
 
-/* The second look-up of an indirect branch. Slot[0]: the guest's rcx, slot[1]: the target, rcx: free.
- * The entry found has its guest address in the 8 bytes before it. The flags are the guest's
+/* The second look-up of an indirect branch. Slot[0]: the guest's rcx, slot[1]: the target, rcx:
+ * free. The entry found has its guest address in the 8 bytes before it. The flags are the guest's
  * throughout: only mov, movz, crc32, not, lea and jrcxz are used.
  * Signals: recover.c (apply_ib_probe) relies on the two labels behind the spills. */
-    .globl ib_ret_miss, ib_ret_other, ib_ret_unswapped, ib_probe_begin, ib_probe_rax, ib_probe_rdx, ib_probe_end
-/* A return that the returns' table knows nothing of: the guest's rcx is in rdi, rdi in slot[0]. The word
- * below the stack pointer was the guest's return address, and is to be it again. */
+    .globl ib_ret_miss, ib_ret_other, ib_ret_unswapped
+    .globl ib_probe_begin, ib_probe_rax, ib_probe_rdx, ib_probe_end
+/* A return that the returns' table knows nothing of: the guest's rcx is in rdi, rdi in slot[0]. The
+ * word below the stack pointer was the guest's return address, and is to be it again. */
 ib_ret_miss:
     mov CPU(CPU_SLOT + 8), %rcx
     mov %rcx, -8(%rsp)

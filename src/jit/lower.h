@@ -77,9 +77,10 @@ bool lower_fs_inline(const Insn *in);
 /* Does the block go on behind this call, where the call returns to? */
 bool lower_goes_on(const Lower *l, const Insn *in);
 
-/* The next instruction is followed at once by a jump that can be linked, whose field is n bytes behind
- * its beginning. So the field is aligned (L3) by what is put before or into that instruction: behind a
- * comparison, padding would keep the processor from making one operation of it and the jump. */
+/* The next instruction is followed at once by a jump that can be linked, whose field is n bytes
+ * behind its beginning. So the field is aligned (L3) by what is put before or into that
+ * instruction: behind a comparison, padding would keep the processor from making one operation of
+ * it and the jump. */
 static inline void lower_field_behind(Lower *l, u32 n)
 {
     l->field_behind = (u8)n;
@@ -108,8 +109,8 @@ void lower_end_exit(Lower *l, const Insn *in, EdgeKind kind, GuestAddr target);
 void lower_exit_at(Lower *l, CacheOff at, EdgeKind kind, GuestAddr target);
 
 /* The check that blocks from changing pages begin with: the n <= MT_CHECKED_BYTES guest bytes at
- * the block's pc are still those in `bytes`; if not, the block is left by an EDGE_STALE. So it is, with
- * mt_cpu.checks 0, at each 65536th check that the thread comes to. */
+ * the block's pc are still those in `bytes`; if not, the block is left by an EDGE_STALE. So it is,
+ * with mt_cpu.checks 0, at each 65536th check that the thread comes to. */
 #define MT_CHECKED_BYTES 48
 void lower_check_bytes(Lower *l, const u8 *bytes, u32 n);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * lower_check.c -- what a block checks before it goes on: the quantum, its own guest bytes.
- * Role:       code that compares by lea and jrcxz, with rcx in slot[3], and so leaves the flags alone (L2). */
+ * Role:       code that compares by lea and jrcxz, with rcx in slot[3], and so leaves the flags
+ *             alone (L2). */
 #include "jit/lower_int.h"
 
 #include "base/options.h"
@@ -71,8 +72,9 @@ static u32 emit_check_word(Lower *l, GuestAddr addr, u32 want, bool word, u64 st
     return n;
 }
 
-/* Counts the checks of all blocks that this thread runs, and leaves, as if stale, when the count comes to 0:
- *     movzwl checks, %ecx; lea -1(%rcx), %ecx; mov %cx, checks; jrcxz 1f; jmp 2f; 1: jmp stale; 2: */
+/* Counts the checks of all blocks that this thread runs, and leaves, as if stale, when the count
+ *     comes to 0: movzwl checks, %ecx; lea -1(%rcx), %ecx; mov %cx, checks; jrcxz 1f; jmp 2f; 1:
+ *     jmp stale; 2: */
 static u32 emit_count_check(Lower *l, u64 stale, PcStep *steps)
 {
     static const u8 hlen[] = {9, 3, 9, 2, 2, 5};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * lower_indirect.c -- indirect jumps, calls and returns through the table of targets (D3), and the entries
- * where they arrive.
- * Role:       also the calls that push and jump; those over the processor's return stack: lower_retstack.c. */
+ * lower_indirect.c -- indirect jumps, calls and returns through the table of targets (D3), and the
+ * entries where they arrive.
+ * Role:       also the calls that push and jump; those over the processor's return stack:
+ *             lower_retstack.c. */
 #include "jit/lower_int.h"
 
 #include "base/options.h"
@@ -50,7 +51,8 @@ u32 lower_ib_index(Emit *e, u32 mask_at)
     return 9;
 }
 
-/* mov %rcx, slot[1]; (index to %rcx); mov table(, %rcx, 4), %ecx; jmp *%rcx      LIVE: rcx = target */
+/* mov %rcx, slot[1]; (index to %rcx); mov table(, %rcx, 4), %ecx; jmp *%rcx
+ * LIVE: rcx = target */
 u32 lower_ib_jump(Lower *l, PcStep *steps)
 {
     emit_field_store(&l->e, MT_RCX, SLOT(1));

@@ -34,8 +34,8 @@ static inline CacheOff here(const Lower *l)
 LowerEdge *lower_edge(Lower *l, EdgeKind kind, GuestAddr target);
 /* The code of an exit, MT_STUB_BYTES, that leaves through `glue` (mt_cache.glue_*). No steps. */
 void lower_emit_exit(Emit *e, u64 glue);
-/* The bytes to add so that the 4-byte field `skip` bytes from here lies inside 8 aligned bytes (L3). No
- * steps. */
+/* The bytes to add so that the 4-byte field `skip` bytes from here lies inside 8 aligned bytes
+ * (L3). No steps. */
 u32 lower_field_pad(const Lower *l, u32 skip);
 /* Adds them. */
 void lower_align_field(Lower *l, u32 skip);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * lower_plain.c -- instructions that go on behind themselves are copied.
- * Role:       changes in the copy what depends on where it is (RIP-relative operands) and on FS, which is the
- *             host's. */
+ * Role:       changes in the copy what depends on where it is (RIP-relative operands) and on FS,
+ *             which is the host's. */
 #include "jit/lower_int.h"
 
 #include "jit/x87ip.h"

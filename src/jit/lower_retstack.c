@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * lower_retstack.c -- calls and returns over the processor's return stack (docs/CHAINING.md).
- * Role:       the host's call pushes the address of a return point, which is right behind it; where the call
- *             leads to replaces that by the guest's return address. The host's return is predicted to go to
- *             the return point, which checks that it is the one that was wanted. */
+ * Role:       the host's call pushes the address of a return point, which is right behind it; where
+ *             the call leads to replaces that by the guest's return address. The host's return is
+ *             predicted to go to the return point, which checks that it is the one that was
+ *             wanted. */
 #include "jit/lower_int.h"
 
 bool lower_over_retstack(const Lower *l)
@@ -15,8 +16,9 @@ bool lower_goes_on(const Lower *l, const Insn *in)
     return (in->cls == INSN_CALL || in->cls == INSN_CALL_IND) && lower_over_retstack(l);
 }
 
-/* At a return point rcx is in rdi, rdi in slot[0] (not rcx in slot[0]: a chain of returns would wait for
- * that word each time; rdi is mostly overwritten before it is read), slot[1] is the target, which is checked:
+/* At a return point rcx is in rdi, rdi in slot[0] (not rcx in slot[0]: a chain of returns would
+ * wait for that word each time; rdi is mostly overwritten before it is read), slot[1] is the
+ * target, which is checked:
  *     mov slot[1], %rcx; mov %rcx, -8(%rsp); lea 1-ret(%rcx), %rcx; loop 1f;
  *     nop, the last five bytes of which are 1: jmp miss
  *     mov %rdi, %rcx; mov slot[0], %rdi
@@ -77,7 +79,8 @@ GuestAddr lower_return_pc(CacheOff point)
     return one - far;
 }
 
-/* mov %rax, (%rsp); mov slot[3], %rax      LIVE: the return address in rax, the guest's rax in slot[3] */
+/* mov %rax, (%rsp); mov slot[3], %rax
+ * LIVE: the return address in rax, the guest's rax in slot[3] */
 CacheOff lower_call_entry(Emit *e, u64 body)
 {
     CacheOff entry = (CacheOff)(e->x - mt_cache.exec);
@@ -149,8 +152,8 @@ void lower_stack_call_ind(Lower *l, const Insn *in, PcStep *s, u32 n)
     emit_return(l, in, s, n);
 }
 
-/* The near return over the host's return stack: what is popped is the return point's address, if there
- * is one, which is where the host's call predicts it to go.
+/* The near return over the host's return stack: what is popped is the return point's address, if
+ * there is one, which is where the host's call predicts it to go.
  *     mov %rdi, slot[0]; mov %rcx, %rdi; mov (%rsp), %rcx; mov %rcx, slot[1]; (index to %rcx);
  *     mov table(, %rcx, 4), %ecx; mov %rcx, (%rsp); ret */
 void lower_stack_ret(Lower *l, const Insn *in)

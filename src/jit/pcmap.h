@@ -3,16 +3,18 @@
  * A block's map is a string of records, one a guest instruction, in the order of the host code:
  *   (glen << 4 | hlen), hlen 1..15   an instruction copied as one host instruction; glen 0: padding
  *   (glen << 4), n, n * step         a sequence of n host instructions; a step is 2 bytes: its host
- *                                    length, and the state in which the guest is if it is interrupted
- *                                    right before that host instruction (kind | register << 4);
+ *                                    length, and the state in which the guest is if it is
+ *                                    interrupted right before that host instruction
+ *                                    (kind | register << 4);
  *                                    behind the steps 8 bytes of target if any kind is PC_BRANCH
- *   (glen << 4), 0xe0 | i            the same; the steps are those of the common sequence i (pcmap.c)
+ *   (glen << 4), 0xe0 | i            the same; the steps are those of the common sequence i
+ *                                    (pcmap.c)
  *   0, 0xff, i32                     the guest goes on at pc + i32 (a jump that was followed)
  *   0, 0xfe, u64                     the guest goes on at this address
  *   0, 0xfb, u64                     the same; the instruction there has had its record before
- *   0, 0xfd, u16 hlen, u16 mask      hlen bytes of a tool's code before the next instruction, all along
- *                                    which the registers of the mask are in mt_cpu.spill, in
- *                                    ascending order
+ *   0, 0xfd, u16 hlen, u16 mask      hlen bytes of a tool's code before the next instruction, all
+ *                                    along which the registers of the mask are in
+ *                                    mt_cpu.spill, in ascending order
  *   0, 0xfc, u16 hlen, u16 mask      the same, and the flags are in mt_cpu.spill_flags */
 #ifndef MT_PCMAP_H
 #define MT_PCMAP_H

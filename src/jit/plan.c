@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * plan.c -- what a superblock is: which of the guest's instructions, in the order of execution.
- * Role:    follows fall-through behind conditional branches and direct jumps, up to the bounds of the options;
- *          reads, decodes, and has the pages watched. Knows nothing of host code.
- * Locking: none of its own; what it has asked of smc.c and replace.c may have changed when it returns, which
- *          smc_publish() finds out. */
+ * Role:    follows fall-through behind conditional branches and direct jumps, up to the bounds of
+ *          the options; reads, decodes, and has the pages watched. Knows nothing of host code.
+ * Locking: none of its own; what it has asked of smc.c and replace.c may have changed when it
+ *          returns, which smc_publish() finds out. */
 #include "jit/plan.h"
 
 #include "base/options.h"

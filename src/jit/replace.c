@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * replace.c -- which guest addresses are functions that the tool does itself.
  * Role:    reads the symbol tables (.dynsym and .symtab) of mapped images through libelf; keeps the
- *          addresses. An IFUNC's symbol names its resolver, which returns an address of ours instead: the
- *          second byte of the resolver, where no instruction begins that is ever run. So functions with
- *          one implementation stay apart, and dladdr() names them.
- * Locking: lock guards the table; wishes are made before guest code runs. Written with aspace_lock held
- *          only, which fork holds: its child finds the table whole. */
+ *          addresses. An IFUNC's symbol names its resolver, which returns an address of ours
+ *          instead: the second byte of the resolver, where no instruction begins that is ever run.
+ *          So functions with one implementation stay apart, and dladdr() names them.
+ * Locking: lock guards the table; wishes are made before guest code runs. Written with aspace_lock
+ *          held only, which fork holds: its child finds the table whole. */
 #include "jit/replace.h"
 
 #include "base/atomics.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * resolve.c -- the real memory accesses of an operand, from the guest's state.
  * Role:    slow domain: the vector state lies in mt_cpu.xsave, in the standard format.
- * Sources: Intel SDM vol. 1, chapter 13 (XSAVE area; a component whose bit in XSTATE_BV is clear is in
- *          its initial state: zeros); vol. 2, BT, VGATHER*, VCOMPRESS*. */
+ * Sources: Intel SDM vol. 1, chapter 13 (XSAVE area; a component whose bit in XSTATE_BV is clear is
+ *          in its initial state: zeros); vol. 2, BT, VGATHER*, VCOMPRESS*. */
 #include "guest/cpu.h"
 #include "base/hostcpu.h"
 #include "mtvg/tool.h"

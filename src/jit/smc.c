@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * smc.c -- guest pages with translations.
- * Role:       for each guest page that code was read from: is it watched, which blocks came from it.
+ * Role:       for each guest page that code was read from: is it watched, which blocks came from
+ *             it.
  * Invariants: S1. a page is `valid` => every change of its contents that the guest can make without
- *                 a fault is seen: it is not writable for the guest, or it is write-protected, or it
- *                 is `checked`.
+ *                 a fault is seen: it is not writable for the guest, or it is write-protected, or
+ *                 it is `checked`.
  *             S2. a block on a page's list was made from bytes read while the page had the version
  *                 that it has now.
  *             S3. a version belongs to one page at one time and never comes again: so `checked` and
  *                 `self` are what they were when it was given out, and who finds it unchanged knows
  *                 that the page has been valid all the while.
- *             S4. who changes a page has detached its blocks from the list when the version is the new
- *                 one, under the page's group lock; so a block is on the list then, or smc_publish()
- *                 finds the new version.
- * Locking:    page_lock is held by whoever changes anything but a list's beginning; so there is one of
- *             them. What smc_watch() and smc_publish() look at (version, valid, checked, self) and the
- *             lists are changed under the page's group lock as well, which those two take alone: threads
- *             that translate do not wait for each other unless their code's pages share a group.
- *             The table only grows: it is read without a lock.
+ *             S4. who changes a page has detached its blocks from the list when the version is the
+ *                 new one, under the page's group lock; so a block is on the list then, or
+ *                 smc_publish() finds the new version.
+ * Locking:    page_lock is held by whoever changes anything but a list's beginning; so there is one
+ *             of them. What smc_watch() and smc_publish() look at (version, valid, checked, self)
+ *             and the lists are changed under the page's group lock as well, which those two take
+ *             alone: threads that translate do not wait for each other unless their code's pages
+ *             share a group. The table only grows: it is read without a lock.
  *             Order: aspace_lock, page_lock, group locks (in rising order), chain locks.
  * Lifetime:   retired blocks wait on retire_list for smc_reclaim(), which frees them after a grace
  *             period; until then threads may still run them. */
@@ -46,7 +47,8 @@
 #define MT_RELAPSES_MAX 4
 #define MT_RECLAIM_AT 256
 
-/* A block that was made from the page; its instructions there begin between the MT_SPAN_BYTES lo and hi. */
+/* A block that was made from the page; its instructions there begin between the MT_SPAN_BYTES lo
+ * and hi. */
 #define MT_SPAN_BYTES 16u
 typedef struct PageSpan {
     BlockRef block;
@@ -544,8 +546,9 @@ void smc_changed(GuestAddr start, GuestAddr end, int new_prot)
     mt_mutex_unlock(&page_lock);
 }
 
-/* Not a shared page: validate_locked() would have it checked again. Each time it takes twice as long, up to
- * 2^MT_RELAPSES_MAX, so that a page that does change costs more for its checks than for going to and fro. */
+/* Not a shared page: validate_locked() would have it checked again. Each time it takes twice as
+ * long, up to 2^MT_RELAPSES_MAX, so that a page that does change costs more for its checks than for
+ * going to and fro. */
 static void check_less_locked(PageEntry *p)
 {
     AspaceInfo info;

@@ -92,8 +92,8 @@ static inline bool smc_may_hit(GuestAddr addr, u64 len)
  * (dropping their translations). True: there were any. Caller OUTSIDE. */
 bool smc_allow_write(GuestAddr start, u64 len);
 
-/* b, which checks its bytes, is one of those that do so most: its pages are to be protected again, if they may
- * be. INSIDE. */
+/* b, which checks its bytes, is one of those that do so most: its pages are to be protected again,
+ * if they may be. INSIDE. */
 void smc_check_less(const Block *b);
 
 /* Retires one block (its bytes are stale). */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * toolcall.S -- from translated code to a function and back: a tool's (docs/TOOLS.md), or x87ip.c's.
- * Register contract: on entry everything is the guest's, vector state included; call_site and
- * call_return are set. The code is entered again through the window of cache_enter, which looks at
- * `pending` first; if it is set, cache_enter returns to the run loop instead, with mt_cpu.resume
- * naming the call.
+ * toolcall.S -- from translated code to a function and back: a tool's (docs/TOOLS.md), or
+ * x87ip.c's. Register contract: on entry everything is the guest's, vector state included;
+ * call_site and call_return are set. The code is entered again through the window of cache_enter,
+ * which looks at `pending` first; if it is set, cache_enter returns to the run loop instead, with
+ * mt_cpu.resume naming the call.
  * Signals: the runtime's code, as any C function: mt_cpu is complete before the window. */
 #include "jit/cpu_offsets.h"
 
@@ -37,7 +37,8 @@ toolcall_entry:
     jmp cache_entering_begin
     .size toolcall_entry, .-toolcall_entry
 
-/* In front of an instruction that stores the x87 environment: the same, but the vector state is left alone. */
+/* In front of an instruction that stores the x87 environment: the same, but the vector state is
+ * left alone. */
     .globl x87ip_entry
     .type x87ip_entry, @function
 x87ip_entry:

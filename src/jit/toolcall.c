@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * toolcall.c -- calls from translated code to the tool.
  * Role:       what toolcall.S calls with the guest's state saved.
- * Invariants: C1. the thread stays INSIDE: the call's block, and its site, live until it leaves. The tool's
- *                 function is the runtime's code: a stop waits for it (WORLD_IN).
+ * Invariants: C1. the thread stays INSIDE: the call's block, and its site, live until it leaves.
+ *                 The tool's function is the runtime's code: a stop waits for it (WORLD_IN).
  *             C2. mt_cpu.resume != 0 between the call and the entry into translated code behind it:
  *                 if that entry is aborted, the run loop undoes what was counted ahead.
- *             C3. this file is compiled for general registers only (CMakeLists.txt): toolcall_light()
- *                 runs with the guest's vector state live. */
+ *             C3. this file is compiled for general registers only (CMakeLists.txt):
+ *                 toolcall_light() runs with the guest's vector state live. */
 #include "jit/instr.h"
 
 #include "jit/cache.h"

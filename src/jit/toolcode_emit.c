@@ -11,9 +11,10 @@
  *     fault:  the call, which comes back behind the reloads
  * Invariants: E1. (instr_emit.c) the flags are changed only where they are dead or saved.
  *             E3. from `begin` to the end the registers of one mask are in mt_cpu.spill; behind the
- *                 store of spill_flags that holds the flags, until the end. The pc map needs two records.
- *             E4. code out of line is done as the runtime's: signals wait for the call, whose return
- *                 looks at `pending`. */
+ *                 store of spill_flags that holds the flags, until the end. The pc map needs two
+ *                 records.
+ *             E4. code out of line is done as the runtime's: signals wait for the call, whose
+ *                 return looks at `pending`. */
 #include "jit/instr.h"
 #include "jit/toolcode.h"
 

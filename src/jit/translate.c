@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * translate.c -- from a guest address to a published block.
- * Role:    has it planned (plan.c), instrumented (instr.c), lowered (lower.c), and makes a block of it.
+ * Role:    has it planned (plan.c), instrumented (instr.c), lowered (lower.c), and makes a block of
+ *          it.
  * Locking: none of its own: decoding and lowering work on the thread's own memory. Two threads that
  *          translate the same address race in smc_publish(); the loser's copy is dropped. */
 #include "jit/translate.h"
@@ -113,7 +114,8 @@ static void lower_last(Lower *l, const Plan *p, const Insn *in)
     }
 }
 
-/* Where the field of the link that follows instruction i at once is, from the link's beginning; 0: none does. */
+/* Where the field of the link that follows instruction i at once is, from the link's beginning; 0:
+ * none does. */
 static u32 field_behind(const Plan *p, u32 i)
 {
     const Insn *next = &p->insns[i + 1];

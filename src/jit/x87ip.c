@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * x87ip.c -- the address of the last x87 instruction, which the processor keeps and some instructions store.
- * Role:       it is that of a copy in the code cache. Wherever it may be seen, or the copy may go away, it is
- *             made the guest's: when the vector state has been saved behind translated code, and in front of
- *             each instruction that stores it. What is stored is then right by itself, in all formats.
+ * x87ip.c -- the address of the last x87 instruction, which the processor keeps and some
+ * instructions store.
+ * Role:       it is that of a copy in the code cache. Wherever it may be seen, or the copy may go
+ *             away, it is made the guest's: when the vector state has been saved behind translated
+ *             code, and in front of each instruction that stores it. What is stored is then right
+ *             by itself, in all formats.
  * Invariants: X1. in mt_cpu.xsave and mt_cpu.x87 it is the guest's whenever the run loop runs.
- *             X2. while the thread is INSIDE, the blocks it has executed since it came in stay. So an
- *                 address in the cache names one of them, unless mt_cpu.x87_left says that it may be older;
- *                 then the vector state is saved first (X1), under the pages' lock.
- * Limits:     an address of a block that has been freed while the thread was in a system call reads as 0
- *             (with an exception pending the call is not a fast one: X1).
+ *             X2. while the thread is INSIDE, the blocks it has executed since it came in stay. So
+ *                 an address in the cache names one of them, unless mt_cpu.x87_left says that it
+ *                 may be older; then the vector state is saved first (X1), under the pages' lock.
+ * Limits:     an address of a block that has been freed while the thread was in a system call reads
+ *             as 0 (with an exception pending the call is not a fast one: X1).
  * Compiled for general registers only: x87ip_before_store() runs in the fast domain. */
 #include "jit/x87ip.h"
 

@@ -6,8 +6,8 @@
 
 #include "sched/thread.h"
 
-/* The Thread of the calling host thread, attached to the world, with signals set up; for main and for
- * new threads. NULL: no memory. */
+/* The Thread of the calling host thread, attached to the world, with signals set up; for main and
+ * for new threads. NULL: no memory. */
 Thread *thread_start(bool is_main);
 
 /* The reverse, for a thread whose run loop has ended. Does what the kernel does for the guest's
@@ -21,8 +21,8 @@ void thread_count_fork_child(void);
 void thread_clear_tid(Thread *t);
 
 /* A child that shares the caller's memory, as sched_vfork(); in the child's memory, which is the
- * caller's, its pid is stored to *pid_out, *done set to 1 and woken as soon as it runs (if not NULL).
- * Returns, when the child is gone or has exec'ed, its pid; or -errno. */
+ * caller's, its pid is stored to *pid_out, *done set to 1 and woken as soon as it runs (if not
+ * NULL). Returns, when the child is gone or has exec'ed, its pid; or -errno. */
 i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal,
                   i64 *pid_out, u32 *done);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * emulate.c -- instructions done in C.
- * Role:    the guest's FS and GS bases are ours to keep (D1), so whatever loads them comes here; far
- *          branches and iretq, because their target must be translated; xbegin, because a
+ * Role:    the guest's FS and GS bases are ours to keep (D1), so whatever loads them comes here;
+ *          far branches and iretq, because their target must be translated; xbegin, because a
  *          transaction can't span translated code: it aborts at once, which the ISA allows always.
  * Sources: AMD64 Architecture Programmer's Manual vol. 3. */
 #include "sched/emulate.h"
@@ -218,8 +218,8 @@ static void emulate_base(Thread *t, const Insn *in)
     mt_cpu.rip += in->len;
 }
 
-/* Of the kernel's descriptor table: the user's code and data segments, and the one that holds the processor's
- * number as its limit. In 64-bit code they are all alike. */
+/* Of the kernel's descriptor table: the user's code and data segments, and the one that holds the
+ * processor's number as its limit. In 64-bit code they are all alike. */
 static bool is_loadable(u32 sreg, u16 sel)
 {
     if (sreg == 2) {
@@ -278,7 +278,8 @@ static bool is_code_selector(Thread *t, u64 cs)
     return true;
 }
 
-/* A branch to an address that is not canonical faults itself, before anything else of it is done. */
+/* A branch to an address that is not canonical faults itself, before anything else of it is
+ * done. */
 static bool is_target(Thread *t, GuestAddr ip)
 {
     if (!cpu_is_canonical(ip)) {
@@ -317,8 +318,8 @@ static bool has_segment(const Insn *in)
     return (in->flags & (mt_tool_gs ? INSN_F_SEG_GS | INSN_F_SEG_FS : INSN_F_SEG_GS)) != 0;
 }
 
-/* A 66 prefix without REX.W: the decoder lets only AMD's come here as INSN_EMULATE, but for operands with
- * a segment. */
+/* A 66 prefix without REX.W: the decoder lets only AMD's come here as INSN_EMULATE, but for
+ * operands with a segment. */
 static u32 near_bytes(const Insn *in)
 {
     return in->cls != INSN_EMULATE || has_segment(in) ? 8 : operand_size(in, 8);

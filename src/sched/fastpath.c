@@ -62,8 +62,8 @@ static bool is_simple(u32 nr, const u64 a[6])
     return true;
 }
 
-/* May the call write to a code page that the translator protects? Then it is made writable first: the call
- * must not fail half done. */
+/* May the call write to a code page that the translator protects? Then it is made writable first:
+ * the call must not fail half done. */
 static bool may_write_code(u32 nr, const u64 a[6])
 {
     u32 args;
@@ -83,9 +83,9 @@ static bool may_write_code(u32 nr, const u64 a[6])
     return false;
 }
 
-/* In WORLD_CODE, and again afterwards but for FAST_OUTSIDE. mt_cpu.rip is behind the instruction. The slow
- * path repeats what needs thought: not begun (a signal is pending, a kick on its way), -EINTR (for
- * the guest to see?), -EFAULT (a code page protected meanwhile?). */
+/* In WORLD_CODE, and again afterwards but for FAST_OUTSIDE. mt_cpu.rip is behind the instruction.
+ * The slow path repeats what needs thought: not begun (a signal is pending, a kick on its way),
+ * -EINTR (for the guest to see?), -EFAULT (a code page protected meanwhile?). */
 static FastCall fast_syscall(Thread *t)
 {
     CpuState *c = &mt_cpu;
@@ -124,8 +124,8 @@ static FastCall fast_syscall(Thread *t)
     return world_try_enter_to(t, WORLD_CODE) ? FAST_CONTINUE : FAST_OUTSIDE;
 }
 
-/* In WORLD_CODE, and again afterwards. A function that the tool does, without saving the vector state if it
- * has a light one for it. */
+/* In WORLD_CODE, and again afterwards. A function that the tool does, without saving the vector
+ * state if it has a light one for it. */
 static FastCall fast_replaced(Thread *t, const Edge *e)
 {
     const Replaced *r;

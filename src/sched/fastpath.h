@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * fastpath.h -- running translated code, and the system calls done without leaving the fast domain. */
+ * fastpath.h -- running translated code, and the system calls done without leaving the fast
+ * domain. */
 #ifndef MT_FASTPATH_H
 #define MT_FASTPATH_H
 
@@ -11,8 +12,8 @@
  * INSIDE but for MT_EXIT_OUTSIDE. */
 u32 fast_run(Thread *t, u64 host_pc);
 
-/* Threads have Thread.slow_call set, and keep it: the fast path does no system call. Atomic; threads that
- * there are when it is set find out at their next slow one. */
+/* Threads have Thread.slow_call set, and keep it: the fast path does no system call. Atomic;
+ * threads that there are when it is set find out at their next slow one. */
 extern bool mt_all_slow;
 static inline void fast_no_more(Thread *t)
 {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * process.c -- fork, vfork, and the end of the process.
- * fork:  the world is stopped and the runtime's locks are taken, so that the child finds its one copy
+ * fork:  the world is stopped and the runtime's locks are taken, so that the child finds its one
+ * copy
  *        of everything consistent; it then gets a code cache of its own.
  * vfork: the child runs in the parent's memory, on the parent's Thread object and TLS (the parent
  *        sleeps in the kernel meanwhile), but on another host stack. What the child changes of the
  *        Thread and of the dispositions is put back when the parent goes on.
  *        A child with CLONE_VM but without CLONE_VFORK gets a lender thread as its "parent".
- * Locking: order: world (stopped), aspace_lock, smc.c's, the signal table's, the world's own, then libc's
- *          (fork(3) takes them). */
+ * Locking: order: world (stopped), aspace_lock, smc.c's, the signal table's, the world's own, then
+ *          libc's (fork(3) takes them). */
 #include "sched/clone.h"
 
 #include "base/atomics.h"
@@ -73,7 +74,8 @@ static void child_state(const ChildArgs *a)
     t->clear_child_tid = (a->flags & CLONE_CHILD_CLEARTID) ? a->ctid : 0;
 }
 
-/* A bad address is the guest's own affair; but only where SIGSEGV is not blocked and no lock is held. */
+/* A bad address is the guest's own affair; but only where SIGSEGV is not blocked and no lock is
+ * held. */
 static void store_child_tid(const ChildArgs *a)
 {
     if (a->flags & CLONE_CHILD_SETTID) {
@@ -109,9 +111,10 @@ static void fork_child(const ChildArgs *a)
     tool_fork_child(t);
 }
 
-/* fork(3) gives the child a consistent libc; flags that it can't express (name spaces, ptrace, another
- * exit signal) need the bare system call, whose child must not rely on libc's locks having been free:
- * they are, for threads in the runtime are few and short there, and the world is stopped. */
+/* fork(3) gives the child a consistent libc; flags that it can't express (name spaces, ptrace,
+ * another exit signal) need the bare system call, whose child must not rely on libc's locks having
+ * been free: they are, for threads in the runtime are few and short there, and the world is
+ * stopped. */
 static i64 host_fork(u64 flags, int exit_signal)
 {
     u64 rest = flags & ~(u64)(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PARENT_SETTID |

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * rcu.c -- liburcu's hash table under the runtime's own read sections.
- * Role:       liburcu calls back into a "flavour" only to resize a table in the background. Tables of
- *             a fixed size never do, so each entry of ours is an internal error. */
+ * Role:       liburcu calls back into a "flavour" only to resize a table in the background. Tables
+ *             of a fixed size never do, so each entry of ours is an internal error. */
 #define URCU_INLINE_SMALL_FUNCTIONS
 #include "sched/rcu.h"
 

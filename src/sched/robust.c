@@ -44,8 +44,9 @@ static void wake(GuestAddr a)
     annot_foreign_end();
 }
 
-/* The owner of this futex dies. Who waits for a PI futex is woken by the kernel when the host thread
- * ends: it knows the owner. False: the word can't be accessed, and the kernel would end its walk here. */
+/* The owner of this futex dies. Who waits for a PI futex is woken by the kernel when the host
+ * thread ends: it knows the owner. False: the word can't be accessed, and the kernel would end its
+ * walk here. */
 static bool futex_death(Thread *t, GuestAddr a, bool pi, bool pending)
 {
     u32 v;

@@ -5,9 +5,9 @@
 
 #include "sched/thread.h"
 
-/* Releases the futexes on the guest thread's robust list as the kernel would at the end of the thread,
- * and takes the list from the kernel, which would look at it later, when the guest may have given
- * that memory away. */
+/* Releases the futexes on the guest thread's robust list as the kernel would at the end of the
+ * thread, and takes the list from the kernel, which would look at it later, when the guest may have
+ * given that memory away. */
 void robust_exit(Thread *t);
 
 #endif

@@ -72,8 +72,9 @@ static bool wants_loop(const Way *w)
     return w->edge != NULL && w->generation == mt_cache.generation && translate_wants_loop(w->edge);
 }
 
-/* A translation takes as long as that many blocks run: a thread that makes new code all the time would have a
- * turn of a second. Not where turns must not depend on what has been translated already. */
+/* A translation takes as long as that many blocks run: a thread that makes new code all the time
+ * would have a turn of a second. Not where turns must not depend on what has been translated
+ * already. */
 #define MT_TRANSLATION_BLOCKS 500
 
 static void charge_translation(void)
@@ -91,8 +92,8 @@ static bool find_on_disk(GuestAddr pc, u32 key, bool own, Place *place)
            smc_find_code(pc, key, own, place);
 }
 
-/* Finds or makes the code at rip. False: *act says why. INSIDE, but whoever stops the world may have to
- * let another one do so first: way->edge may be gone then. */
+/* Finds or makes the code at rip. False: *act says why. INSIDE, but whoever stops the world may
+ * have to let another one do so first: way->edge may be gone then. */
 static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr *fault)
 {
     GuestAddr pc = mt_cpu.rip;
@@ -340,8 +341,8 @@ static u64 turns_left(const Insn *in, u64 rcx)
     return in->flags & INSN_F_ADDR32 ? (u32)rcx : rcx;
 }
 
-/* A repeated string instruction traps behind each turn: it is executed with a count of 1. Returns %rcx as it
- * was; 0: nothing to be done. */
+/* A repeated string instruction traps behind each turn: it is executed with a count of 1. Returns
+ * %rcx as it was; 0: nothing to be done. */
 static u64 turn_begin(const Insn *in)
 {
     u64 rcx = mt_cpu.gpr[MT_RCX];
@@ -414,8 +415,8 @@ static void raise_trap(Thread *t)
     }
 }
 
-/* With TF set, or for a tracer: one instruction, and the trap behind it. TF never is in the host's flags, but
- * at the end of a popf. INSIDE. */
+/* With TF set, or for a tracer: one instruction, and the trap behind it. TF never is in the host's
+ * flags, but at the end of a popf. INSIDE. */
 static Action run_step(Thread *t, GuestAddr *fault)
 {
     GuestAddr from = mt_cpu.rip;
@@ -516,9 +517,9 @@ void run_loop_replaced_faulted(void)
     _longjmp(*(jmp_buf *)thread_self()->fault_env, 1);
 }
 
-/* False: it has accessed memory of the guest that can't be. Its signal is pending, and has been raised by
- * the function's first instruction; if that is come back to (a page that we protect, or a handler that
- * returns), the function is called anew. */
+/* False: it has accessed memory of the guest that can't be. Its signal is pending, and has been
+ * raised by the function's first instruction; if that is come back to (a page that we protect, or a
+ * handler that returns), the function is called anew. */
 static bool call_replacement(Thread *t, const Replaced *r, u64 *result)
 {
     jmp_buf env;
@@ -555,8 +556,8 @@ static void do_replaced(Thread *t)
     mt_cpu.rip = ret;
 }
 
-/* What the tool has put behind the instruction that has been done: exactly once, before any signal. So what is
- * pending waits; but for whoever stops the world. */
+/* What the tool has put behind the instruction that has been done: exactly once, before any signal.
+ * So what is pending waits; but for whoever stops the world. */
 static void run_behind(Thread *t)
 {
     const GuestAddr rip = mt_cpu.rip;
@@ -644,7 +645,8 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
     }
 }
 
-/* It is a safepoint that is asked for: not a reason to leave, and so (sequential mode) lose one's turn. */
+/* It is a safepoint that is asked for: not a reason to leave, and so (sequential mode) lose one's
+ * turn. */
 static bool only_world_pending(void)
 {
     u32 pending = cpu_pending();

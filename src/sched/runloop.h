@@ -9,8 +9,8 @@
  * OUTSIDE, before and after. */
 void run_loop(Thread *t);
 
-/* A function that the tool has replaced has faulted, at memory that the guest told it of: `pending` holds
- * the signal. Entered from the host's handler, on the faulting stack. */
+/* A function that the tool has replaced has faulted, at memory that the guest told it of: `pending`
+ * holds the signal. Entered from the host's handler, on the faulting stack. */
 _Noreturn void run_loop_replaced_faulted(void);
 
 /* Installs the run loop's hooks into lower layers; once, before threads. */

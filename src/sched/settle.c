@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * settle.c -- --sched-seed: when is it certain which threads could run?
  * Role:       the next thread is chosen from those at the gate. For that to be the same set in each
- *             run, no thread may be on its way there: each must have arrived, or be asleep in a system
- *             call that only an action of another guest thread (or the outside) can end.
- * Invariants: S1. A thread that is found asleep by two looks, with the same count of context switches,
- *                 has slept all the time between them.
- *             S2. The second round of looks begins after the first has ended: so, if S1 holds for all
- *                 threads that are away, there was a moment at which all of them slept; and nobody
- *                 INSIDE could wake one since.
- * Locking:    the list's lock while names are copied; the looks themselves are done without locks, so
- *             that no thread is found asleep because it waits for us.
- * Limits:     the kernel tells the state of a thread through a file, which needs a descriptor for some
- *             microseconds. Where /proc is not to be had, a thread counts as asleep after
+ *             run, no thread may be on its way there: each must have arrived, or be asleep in a
+ *             system call that only an action of another guest thread (or the outside) can end.
+ * Invariants: S1. A thread that is found asleep by two looks, with the same count of context
+ *                 switches, has slept all the time between them.
+ *             S2. The second round of looks begins after the first has ended: so, if S1 holds for
+ *                 all threads that are away, there was a moment at which all of them slept; and
+ *                 nobody INSIDE could wake one since.
+ * Locking:    the list's lock while names are copied; the looks themselves are done without locks,
+ *             so that no thread is found asleep because it waits for us.
+ * Limits:     the kernel tells the state of a thread through a file, which needs a descriptor for
+ *             some microseconds. Where /proc is not to be had, a thread counts as asleep after
  *             SETTLE_BLIND_NS; runs are then not surely the same. */
 #include "sched/settle.h"
 

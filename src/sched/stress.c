@@ -2,7 +2,8 @@
  * stress.c -- --stress.
  * Role: at each entry into the dispatcher, with a small probability, does something that is always
  *       allowed but rare: a code cache flush, a stop of the world, giving the processor away.
- * Each thread has its own generator, seeded by the seed and the order in which threads first come. */
+ * Each thread has its own generator, seeded by the seed and the order in which threads first
+ * come. */
 #include "sched/stress.h"
 
 #include "base/atomics.h"

@@ -10,8 +10,8 @@ extern bool mt_stress_on;
 /* Parses the options; prints the seed. Exits with one line if they are wrong. */
 void stress_init(void);
 
-/* INSIDE the world, with no block held but for what the caller looks up again. True: the world has been
- * left, so that blocks and edges known before may be gone. */
+/* INSIDE the world, with no block held but for what the caller looks up again. True: the world has
+ * been left, so that blocks and edges known before may be gone. */
 bool stress_now(Thread *t);
 
 static inline bool stress_point(Thread *t)

@@ -149,7 +149,8 @@ static void thread_free(Thread *t, bool of_guest)
  * start: a main thread that ends at once must not take itself for the last one. Atomic; ACQ_REL, so
  * that the last one sees what the others have counted. */
 static u32 live_threads = 1;
-/* Those that have not yet given everything back; and with what status the last one exited. Atomic. */
+/* Those that have not yet given everything back; and with what status the last one exited.
+ * Atomic. */
 static u32 unfinished_threads = 1;
 static int last_exit_code;
 
@@ -169,8 +170,8 @@ void thread_end(Thread *t)
     }
     tool_thread_end(t);
     thread_free(t, true);
-    /* The process's status is that of the last thread's exit(2), and host threads exit with 0. ACQ_REL:
-     * its own subtraction comes behind the store. */
+    /* The process's status is that of the last thread's exit(2), and host threads exit with 0.
+     * ACQ_REL: its own subtraction comes behind the store. */
     if (mt_fetch_sub(&unfinished_threads, 1) == 1) {
         sys_raw(SYS_exit_group, (u64)mt_load_relaxed(&last_exit_code), 0, 0, 0, 0, 0);
     }
@@ -202,8 +203,8 @@ static void take_state(const StartArgs *s)
 }
 
 /* The parent stores the new number to the guest's CLONE_PARENT_SETTID word, which usually is the
- * CLONE_CHILD_CLEARTID word too: the child must not run, and end, before that. The parent is quicker
- * than the start of a thread, so the child hardly ever sleeps here. */
+ * CLONE_CHILD_CLEARTID word too: the child must not run, and end, before that. The parent is
+ * quicker than the start of a thread, so the child hardly ever sleeps here. */
 static void wait_for_parent(StartArgs *s)
 {
     while (mt_load_acquire(&s->ready) == 0) {
@@ -213,8 +214,8 @@ static void wait_for_parent(StartArgs *s)
 
 static void tell_child(StartArgs *s)
 {
-    /* REL pairs with wait_for_parent(). The child frees s as soon as it sees the 1; the wake-up of an
-     * address that is gone does nothing. */
+    /* REL pairs with wait_for_parent(). The child frees s as soon as it sees the 1; the wake-up of
+     * an address that is gone does nothing. */
     mt_store_release(&s->ready, 1);
     futex_wake(&s->ready, 1);
 }

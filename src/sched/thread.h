@@ -68,7 +68,8 @@ typedef struct Thread {
     bool step_over;   /* run the next instruction in a private translation */
     bool tf_loaded;   /* popf has set TF in the host's flags, from where the handler has taken it */
     bool trap_behind; /* what is done OUTSIDE belongs to an instruction that began with TF set */
-    u8 behind_n; /* of the bytes below: the instruction that is done OUTSIDE has a tool's code behind it */
+    /* The instruction that is done OUTSIDE has a tool's code behind it: so many of these bytes. */
+    u8 behind_n;
     u8 behind_bytes[15];
     u32 behind_key;
     GuestAddr behind_pc;
@@ -97,10 +98,12 @@ typedef struct Thread {
 
     /* Atomic; written by whoever parks and unparks the thread. */
     _Alignas(64) u32 futex;
-    u32 gate_phase; /* sequential mode: GATE_*; written by the thread itself, or for one that stands still */
+    /* Sequential mode: GATE_*; written by the thread itself, or for one that stands still. */
+    u32 gate_phase;
     /* guarded by the world lock's queue lock */
     struct Thread *wait_next;
-    /* Set by others with the world stopped, cleared by the thread: it has lost its turn in a page fault. */
+    /* Set by others with the world stopped, cleared by the thread: it has lost its turn in a page
+     * fault. */
     bool turn_lost;
     bool keeps_turn; /* atomic, own: OUTSIDE for a call that does not block (Q6 in world_seq.c) */
     struct Thread *frozen_by; /* its tracer (world_freeze()), or NULL */
@@ -119,8 +122,8 @@ static inline Thread *thread_self(void)
     return mt_cpu.thread;
 }
 
-/* Sends the kick signal: t leaves translated code if it runs it, and looks at cpu->pending. False: there
- * is no such kernel thread. For the world lock, which sets the bits first. */
+/* Sends the kick signal: t leaves translated code if it runs it, and looks at cpu->pending. False:
+ * there is no such kernel thread. For the world lock, which sets the bits first. */
 bool thread_kick(Thread *t);
 
 #endif

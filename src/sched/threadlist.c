@@ -2,11 +2,12 @@
  * threadlist.c -- the list of attached threads.
  * Role:       who a stop, a grace period and the sequential switch have to reckon with.
  * Invariants: T1. a thread is INSIDE or in an RCU section => it is on the list.
- *             T2. a thread that has left the list waits for the end of the scans that go on: who makes one
- *                 may follow the links, and keep pointers to the threads it has found, without a lock.
- *                 So a stop does not wait for who starts or ends, and perhaps has no processor.
- * Locking:    world_threads_lock guards changes of the links; innermost but for the queue lock. They are
- *             atomic, for scans. */
+ *             T2. a thread that has left the list waits for the end of the scans that go on: who
+ *                 makes one may follow the links, and keep pointers to the threads it has found,
+ *                 without a lock. So a stop does not wait for who starts or ends, and perhaps has
+ *                 no processor.
+ * Locking:    world_threads_lock guards changes of the links; innermost but for the queue lock.
+ *             They are atomic, for scans. */
 #include "sched/world_int.h"
 
 #include <stdlib.h>
@@ -20,8 +21,8 @@ static u32 count;      /* atomic; written under the lock */
 static u32 next_index; /* guarded by the lock */
 static u32 transit;    /* atomic: threads that start or end and are not on the list */
 
-/* Lenders that live, or lived when somebody last looked. The list is guarded by the lock; its head is
- * atomic. */
+/* Lenders that live, or lived when somebody last looked. The list is guarded by the lock; its head
+ * is atomic. */
 typedef struct Lender {
     pid_t tgid, tid;
     struct Lender *next;
@@ -110,8 +111,8 @@ void world_attach(Thread *t)
     t->world_index = next_index++;
     mt_store_relaxed(&t->next, NULL);
     t->prev = last;
-    /* REL: what is above is seen by who finds t. A scan that does not find it has begun before: t enters
-     * behind the scan's `attention` (W1, R2). */
+    /* REL: what is above is seen by who finds t. A scan that does not find it has begun before: t
+     * enters behind the scan's `attention` (W1, R2). */
     mt_store_release(last != NULL ? &last->next : &first, t);
     last = t;
     mt_store_relaxed(&count, count + 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * tool_api.c -- what mtvg/tool.h offers besides instrumentation (jit/instr.c, toolcode.c, replace.c): the log,
- * and the guest's memory. */
+ * tool_api.c -- what mtvg/tool.h offers besides instrumentation (jit/instr.c, toolcode.c,
+ * replace.c): the log, and the guest's memory. */
 #include "base/log.h"
 #include "base/safe.h"
 #include "mtvg/tool.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * touch.c -- sequential mode: page faults that other guest threads end are waited for OUTSIDE.
- * Role:       a thread that has lost its turn in a page fault (world_seq.c) would come to the same fault in its
- *             next turn, and lose it again; and a fault that is interrupted for that has been withdrawn when
- *             the thread that serves it comes to read of it. So it waits for its memory here, as natively.
+ * Role:       a thread that has lost its turn in a page fault (world_seq.c) would come to the same
+ *             fault in its next turn, and lose it again; and a fault that is interrupted for that
+ *             has been withdrawn when the thread that serves it comes to read of it. So it waits
+ *             for its memory here, as natively.
  * Signals:    end the wait (safe_touch()). */
 #include "sched/touch.h"
 

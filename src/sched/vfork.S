@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * vfork.S -- i64 vfork_clone(u64 flags, void *stack_top, ChildArgs *args)
- * clone(2) with the flags on the given stack. In the parent: returns the pid or -errno when the child
- * has exec'ed or exited (CLONE_VFORK). In the child: vfork_child_main(args), on the new stack; the
- * parent's stack is not touched. */
+ * clone(2) with the flags on the given stack. In the parent: returns the pid or -errno when the
+ * child has exec'ed or exited (CLONE_VFORK). In the child: vfork_child_main(args), on the new
+ * stack; the parent's stack is not touched. */
 #include <sys/syscall.h>
 
     .text

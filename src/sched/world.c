@@ -1,31 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * world.c -- the big lock as a read/write lock, and grace periods.
- * Role:       readers say in a word of their own whether they are INSIDE; whoever wants the world says
- *             so in one word that all look at, makes every processor execute a barrier (membarrier),
- *             looks at all threads' words and waits for those that are INSIDE.
+ * Role:       readers say in a word of their own whether they are INSIDE; whoever wants the world
+ *             says so in one word that all look at, makes every processor execute a barrier
+ *             (membarrier), looks at all threads' words and waits for those that are INSIDE.
  *             A stop waits for those in the runtime's code. Those in translated code it halts: they
- *             are kicked, and after the barrier none of them can execute anything of the guest's before
- *             it has been in its signal handler (docs/CONCURRENCY.md, "Halting").
+ *             are kicked, and after the barrier none of them can execute anything of the guest's
+ *             before it has been in its signal handler (docs/CONCURRENCY.md, "Halting").
  * Invariants: W3. at most one stop and one grace period wait for threads at a time (scan and grace
  *                 locks); mt_world_gate.waiting_on[0] is the former's, [1] the latter's.
- *             W4. owner == t  =>  WORLD_STOP is set, and each other thread is OUTSIDE or, with WORLD_HALT
- *                 set, in WORLD_CODE and halted (W6), or WORLD_PARKED.
- *             W5. a thread that waits for the writers' queue, a lock of the world or, for more than a
- *                 halt, a resume is OUTSIDE: so those who hold them never wait for it. A parked thread
- *                 keeps a grace period waiting, so no owner of a stop waits for one.
- *             K2. kicks for a stop or a grace period are sent in one of mt_world.kicks, to a thread that has
- *                 been seen INSIDE since that began: none reaches a thread that has been OUTSIDE and then
- *                 waited for the kicks that went on (exec: the new program would die of it).
+ *             W4. owner == t  =>  WORLD_STOP is set, and each other thread is OUTSIDE or, with
+ *                 WORLD_HALT set, in WORLD_CODE and halted (W6), or WORLD_PARKED.
+ *             W5. a thread that waits for the writers' queue, a lock of the world or, for more than
+ *                 a halt, a resume is OUTSIDE: so those who hold them never wait for it. A parked
+ *                 thread keeps a grace period waiting, so no owner of a stop waits for one.
+ *             K2. kicks for a stop or a grace period are sent in one of mt_world.kicks, to a thread
+ *                 that has been seen INSIDE since that began: none reaches a thread that has been
+ *                 OUTSIDE and then waited for the kicks that went on (exec: the new program would
+ *                 die of it).
  *             K3. they are sent behind a barrier that follows the bit in `attention`, and their
  *                 bit in cpu->pending is set before. So a thread that has become OUTSIDE, then
  *                 finds `attention` zero or waits for the kicks that go on, then finds `pending`
  *                 zero, has none on its way: a guest's system call is never interrupted by one. Who
  *                 clears those bits waits for the kick.
- *             K1. Thread.kicked != 0, seen by the stopper behind a barrier  =>  a kick is pending in the
- *                 kernel, or the handler it led to has not got as far as clearing the word.
- * Locking:    writers' queue, then grace, scan. None is held while the world is stopped, but the queue's
- *             head place (and by a fork, grace). A stop takes no lock that a thread which starts, ends, or
- *             has had a vfork child takes: it could wait for one that has no processor.
+ *             K1. Thread.kicked != 0, seen by the stopper behind a barrier  =>  a kick is pending
+ *                 in the kernel, or the handler it led to has not got as far as clearing the word.
+ * Locking:    writers' queue, then grace, scan. None is held while the world is stopped, but the
+ *             queue's head place (and by a fork, grace). A stop takes no lock that a thread which
+ *             starts, ends, or has had a vfork child takes: it could wait for one that has no
+ *             processor.
  * Lifetime:   Thread objects that a scan looks at stay, see threadlist.c T2.
  * Signals:    nothing here may be called from a host signal handler. */
 #include "sched/world.h"
@@ -59,8 +61,8 @@ static u32 blocked_readers;
 static i64 resumed_at;
 #define READERS_NS 250000
 
-/* Atomic, written under the grace lock: twice the grace periods that have begun and ended; odd while
- * one is under way. */
+/* Atomic, written under the grace lock: twice the grace periods that have begun and ended; odd
+ * while one is under way. */
 static u64 gp_seq;
 
 /* ---- barrier ---- */
@@ -90,8 +92,9 @@ static bool barrier_everywhere(void)
     if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0) {
         return true;
     }
-    /* The guest's seccomp filter has taken it away. From now on readers execute fences; a store that
-     * is in a processor's buffer at this moment has left it long before a millisecond is over. */
+    /* The guest's seccomp filter has taken it away. From now on readers execute fences; a store
+     * that is in a processor's buffer at this moment has left it long before a millisecond is
+     * over. */
     mt_fetch_or(&mt_world_gate.attention, WORLD_FENCES);
     nanosleep(&ms, NULL);
     return false;
@@ -129,8 +132,8 @@ void world_park(Thread *t, i64 timeout_ns)
     mt_mutex_lock(&mt_world.queue);
 }
 
-/* Queue lock held: so the store is not lost between t's test of its condition and its sleep. t may be
- * gone when the kernel looks at the word: then nobody is woken. */
+/* Queue lock held: so the store is not lost between t's test of its condition and its sleep. t may
+ * be gone when the kernel looks at the word: then nobody is woken. */
 void world_unpark(Thread *t)
 {
     mt_store_release(&t->futex, 1);
@@ -292,8 +295,8 @@ void walk_wait(Walk *w)
 
 void world_kick(Thread *t, u32 pend_bits)
 {
-    /* ACQ_REL pairs with the looks at `pending` behind a signal or a check: the bits are there before
-     * the kick is. */
+    /* ACQ_REL pairs with the looks at `pending` behind a signal or a check: the bits are there
+     * before the kick is. */
     if (mt_fetch_or(&t->cpu->pending, pend_bits) == 0) {
         mt_world.config.kick(t);
     }
@@ -410,8 +413,9 @@ static void scan_sleep(Thread *t, u32 which, u32 *word, u32 seen, u32 same)
     mt_store_relaxed(&mt_world_gate.waiting_on[which], NULL); /* a late wake is harmless */
 }
 
-/* Lock of `which` held, its bit in `attention` set. Returns when each other thread was OUTSIDE (and, for
- * a grace period, in no RCU section) at some moment since the call, or has been again since. */
+/* Lock of `which` held, its bit in `attention` set. Returns when each other thread was OUTSIDE
+ * (and, for a grace period, in no RCU section) at some moment since the call, or has been again
+ * since. */
 static void scan(Thread *self, u32 which, u32 pend)
 {
     barrier_everywhere();
@@ -423,8 +427,8 @@ static void scan(Thread *self, u32 which, u32 pend)
 
 /* ---- halting ---- */
 
-/* Asks t, which is INSIDE in the state seen, to halt. True: nothing new was to be done, so behind the
- * last barrier it could see the bit, and its kick was on its way. */
+/* Asks t, which is INSIDE in the state seen, to halt. True: nothing new was to be done, so behind
+ * the last barrier it could see the bit, and its kick was on its way. */
 static bool halt_one(Thread *t, u32 seen, bool *unreachable)
 {
     bool old = (mt_fetch_or(&t->cpu->pending, MT_PEND_WORLD) & MT_PEND_WORLD) != 0;
@@ -441,8 +445,8 @@ static bool halt_one(Thread *t, u32 seen, bool *unreachable)
     return false;
 }
 
-/* A look at all: halts those INSIDE, links those that must be waited for. *again: somebody has been told
- * only now, so a barrier and another look are needed. */
+/* A look at all: halts those INSIDE, links those that must be waited for. *again: somebody has been
+ * told only now, so a barrier and another look are needed. */
 static Thread *halt_collect(Thread *self, bool *again)
 {
     Thread *found = NULL;
@@ -468,8 +472,8 @@ static Thread *halt_collect(Thread *self, bool *again)
     return found;
 }
 
-/* Scan lock held, STOP and HALT set. Returns when each other thread is OUTSIDE, parked, or in WORLD_CODE
- * and halted (W6). False: there is no membarrier, nothing is known. */
+/* Scan lock held, STOP and HALT set. Returns when each other thread is OUTSIDE, parked, or in
+ * WORLD_CODE and halted (W6). False: there is no membarrier, nothing is known. */
 static bool halt_readers(Thread *self)
 {
     Thread *wait;
@@ -581,7 +585,8 @@ static i64 now_ns(void)
 }
 
 /* Writers that follow each other closely must not starve readers: those kept out by the last stop
- * get a moment from its end to come in first. Bounded, since they may have no processor to run on. */
+ * get a moment from its end to come in first. Bounded, since they may have no processor to run
+ * on. */
 static void let_readers_in(void)
 {
     i64 end = mt_load_relaxed(&resumed_at) + READERS_NS;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * world_inl.h -- the fast paths of the world lock, for both domains.
- * Nothing external is called, no vector register is touched, no fence is executed and no shared line
- * is written while nobody wants the world (fast domain: sched/fastpath.c).
+ * Nothing external is called, no vector register is touched, no fence is executed and no shared
+ * line is written while nobody wants the world (fast domain: sched/fastpath.c).
  * Guarantees (argued in docs/CONCURRENCY.md):
- *   W1. A reader that finds `attention` zero after its store to world_state is INSIDE, and every stop
- *       or grace period that begins later sees it there.
+ *   W1. A reader that finds `attention` zero after its store to world_state is INSIDE, and every
+ *       stop or grace period that begins later sees it there.
  *   W2. A reader that finds it nonzero takes its store back and goes the slow way.
- *   W6. A thread in CODE that a halt has counted as stopped executes nothing of the guest's, and comes
- *       no further than world_code_end() or OUTSIDE, until the halt is over. */
+ *   W6. A thread in CODE that a halt has counted as stopped executes nothing of the guest's, and
+ *       comes no further than world_code_end() or OUTSIDE, until the halt is over. */
 #ifndef MT_WORLD_INL_H
 #define MT_WORLD_INL_H
 
@@ -23,8 +23,8 @@
 #define WORLD_SCAN 8u       /* somebody waits for a grace period */
 #define WORLD_HALT 16u      /* a stop for which it is enough that translated code stands still */
 
-/* Where a thread is: the low bits of Thread.world_state. Odd: INSIDE, in a stay; the bits above count the
- * stays that are over. */
+/* Where a thread is: the low bits of Thread.world_state. Odd: INSIDE, in a stay; the bits above
+ * count the stays that are over. */
 #define WORLD_OUT 0u
 #define WORLD_IN 1u   /* the runtime's C code, under the reader lock */
 #define WORLD_CODE 3u /* translated code, or near it: touches nothing that a halt may change (W6) */
@@ -83,9 +83,9 @@ static inline void world_move(Thread *t, u32 from, u32 to)
     world_step(&t->world_state, to - from);
 }
 
-/* `where` (WORLD_IN or WORLD_CODE) from OUTSIDE; false: not done (sequential mode, the world is wanted, or
- * fences are needed), call world_enter(). ACQ pairs with world_resume(): what was done to the stopped
- * world is seen. */
+/* `where` (WORLD_IN or WORLD_CODE) from OUTSIDE; false: not done (sequential mode, the world is
+ * wanted, or fences are needed), call world_enter(). ACQ pairs with world_resume(): what was done
+ * to the stopped world is seen. */
 static inline bool world_try_enter_to(Thread *t, u32 where)
 {
     if (MT_UNLIKELY(__atomic_load_n(&mt_world_gate.attention, __ATOMIC_RELAXED) != 0)) {
@@ -128,15 +128,15 @@ static inline bool world_leave_fast(Thread *t)
     return world_leave_from(t, WORLD_IN);
 }
 
-/* From WORLD_IN: translated code comes next. The caller looks at cpu->pending afterwards, before it goes
- * there: no look at `attention` is needed, a halt sets the bit. */
+/* From WORLD_IN: translated code comes next. The caller looks at cpu->pending afterwards, before it
+ * goes there: no look at `attention` is needed, a halt sets the bit. */
 static inline void world_code_begin(Thread *t)
 {
     world_move(t, WORLD_IN, WORLD_CODE);
 }
 
-/* Back in the runtime: WORLD_IN. The stay goes on, so what was found in it is still there. False: a halt is
- * under way, t is still in WORLD_CODE. ACQ pairs with world_resume(). */
+/* Back in the runtime: WORLD_IN. The stay goes on, so what was found in it is still there. False: a
+ * halt is under way, t is still in WORLD_CODE. ACQ pairs with world_resume(). */
 static inline bool world_try_code_end(Thread *t)
 {
     world_move(t, WORLD_CODE, WORLD_IN);

@@ -22,13 +22,15 @@ typedef struct Walk {
 typedef struct World {
     /* immutable after world_init() */
     WorldConfig config;
-    /* Atomic: the thread that has stopped the world, or NULL. Others only compare it with themselves
-     * (and find a difference whatever they read) or use it to save a kick. */
+    /* Atomic: the thread that has stopped the world, or NULL. Others only compare it with
+     * themselves (and find a difference whatever they read) or use it to save a kick. */
     Thread *owner;
-    /* grace: held by one grace period, scan: by one stop, while they wait for threads to leave; both by a
-     * fork. Never taken INSIDE. A stop does not wait for a grace period. grace comes first. */
+    /* grace: held by one grace period, scan: by one stop, while they wait for threads to leave;
+     * both by a fork. Never taken INSIDE. A stop does not wait for a grace period. grace comes
+     * first. */
     MtMutex grace, scan;
-    /* By SCAN_*: one looks for threads that are INSIDE, and waits for them; and, in it, sends kicks. */
+    /* By SCAN_*: one looks for threads that are INSIDE, and waits for them; and, in it, sends
+     * kicks. */
     Walk scans[2], kicks[2];
     /* Guards the queues of writers (parallel mode: world.c) and of the gate (world_seq.c), and
      * Thread.wait_next. Innermost; nothing but kicks happens under it. */
@@ -47,12 +49,12 @@ static inline bool world_owns_stop(const Thread *t)
     return mt_load_relaxed(&mt_world.owner) == t;
 }
 
-/* How long a waiter trusts its kick before it kicks again: a kick can hit a thread whose tid is about
- * to change (vfork). */
+/* How long a waiter trusts its kick before it kicks again: a kick can hit a thread whose tid is
+ * about to change (vfork). */
 #define WORLD_PATIENCE_NS 10000000
 
-/* Sets the bits in t's cpu->pending, and kicks it if there were none: then a kick is on its way, or t is
- * on its way to look. */
+/* Sets the bits in t's cpu->pending, and kicks it if there were none: then a kick is on its way, or
+ * t is on its way to look. */
 void world_kick(Thread *t, u32 pend_bits);
 
 /* Sleeps until another thread unparks t, or the timeout; the queue lock is dropped meanwhile. */
@@ -95,7 +97,8 @@ static inline Thread *threadqueue_pop(ThreadQueue *q)
     return t;
 }
 
-/* The two that may wait for threads at the same time: indices of Thread.scan, waiting_on and Walks. */
+/* The two that may wait for threads at the same time: indices of Thread.scan, waiting_on and
+ * Walks. */
 enum { SCAN_STOP, SCAN_GRACE };
 
 static inline void walk_begin(Walk *w)
@@ -113,8 +116,8 @@ static inline void walk_end(Walk *w)
 }
 
 /* Waits for the end of a walk that may have begun before the caller's last stores were visible. All
- * accesses but the load are locked operations: either the walk sees the stores, or we see the walk; and
- * either its end sees that we wait, or the kernel sees the new seq. */
+ * accesses but the load are locked operations: either the walk sees the stores, or we see the walk;
+ * and either its end sees that we wait, or the kernel sees the new seq. */
 void walk_wait(Walk *w);
 
 /* threadlist.c. The list may be walked with its lock held, or in one of mt_world.scans. */

@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * world_seq.c -- sequential mode: the gate, which says whose turn it is.
- * Role:       a lock with a queue. Who comes next: by --fair-sched, the first in the queue (yes, try) or
- *             whoever is quickest (no; but the end of a quantum hands over to the first in any case);
- *             with --sched-seed, one that the generator picks. Stops and grace periods are the world
- *             lock's (world.c): they keep the holder OUTSIDE for a while, or let it stand where it is,
- *             and do not change whose turn it is.
+ * Role:       a lock with a queue. Who comes next: by --fair-sched, the first in the queue (yes,
+ *             try) or whoever is quickest (no; but the end of a quantum hands over to the first in
+ *             any case); with --sched-seed, one that the generator picks. Stops and grace periods
+ *             are the world lock's (world.c): they keep the holder OUTSIDE for a while, or let it
+ *             stand where it is, and do not change whose turn it is.
  * Invariants: Q1. a thread runs guest code => it is the holder.
  *             Q2. without a seed: nobody holds the gate => nobody is queued (fair), or the first in
  *                 the queue has been woken (unfair).
  *             Q3. with a seed: nobody holds the gate and somebody is queued => one of the queued is
  *                 the arbiter, or has been woken and will be.
  *             Q4. with a seed: the generator is asked once for each choice and then once for the
- *                 quantum of the chosen; kicks, stops and grace periods don't ask it. So what it says
- *                 depends on the choices only, never on time.
- *             Q5. the turn is taken from a holder only in a stop of the world: it stands in translated code
- *                 (W6), or asks whose turn it is when it comes INSIDE behind the stop. Until it has left the
- *                 world it may be in the runtime's code without its turn, as in parallel mode.
- *             Q6. a holder is OUTSIDE only if it has been handed the turn on its way INSIDE, waits for the
- *                 end of a stop, or keeps its turn over a call that does not block (Thread.keeps_turn). If
- *                 that blocks nevertheless, its turn is taken; it finds out when it enters.
+ *                 quantum of the chosen; kicks, stops and grace periods don't ask it. So what it
+ *                 says depends on the choices only, never on time.
+ *             Q5. the turn is taken from a holder only in a stop of the world: it stands in
+ *                 translated code (W6), or asks whose turn it is when it comes INSIDE behind the
+ *                 stop. Until it has left the world it may be in the runtime's code without its
+ *                 turn, as in parallel mode.
+ *             Q6. a holder is OUTSIDE only if it has been handed the turn on its way INSIDE, waits
+ *                 for the end of a stop, or keeps its turn over a call that does not block
+ *                 (Thread.keeps_turn). If that blocks nevertheless, its turn is taken; it finds out
+ *                 when it enters.
  * Locking:    all state here is guarded by mt_world.queue; Thread.gate_phase is atomic.
  * Signals:    nothing here may be called from a host signal handler. */
 #include "base/options.h"

@@ -2,11 +2,12 @@
  * main.c -- mtvg-symbols: names and lines for code addresses, for mtvg (src/diag/symbols.c).
  * Standard input, up to its end: a line for each address,
  *     address  bias  device  inode  path        (numbers in hexadecimal)
- * of code in the file `path`, loaded `bias` above the addresses in it. Standard output, for each of them:
+ * of code in the file `path`, loaded `bias` above the addresses in it. Standard output, for each of
+ * them:
  *     function TAB file:line                    either may be empty
- * a line for each inlined function, the innermost first, one for the function that they are inlined into, and an
- * empty line. What has been found is written at once: if a file's debug information brings this program
- * down, what it has said by then stands. */
+ * a line for each inlined function, the innermost first, one for the function that they are inlined
+ * into, and an empty line. What has been found is written at once: if a file's debug information
+ * brings this program down, what it has said by then stands. */
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
@@ -44,7 +45,8 @@ static void put_line(const char *name, const char *file, int line)
     free(plain);
 }
 
-/* The compilation unit at an address; clang makes no .debug_aranges, so all may have to be looked at. */
+/* The compilation unit at an address; clang makes no .debug_aranges, so all may have to be looked
+ * at. */
 static Dwarf_Die *find_unit(Dwfl_Module *mod, Dwarf_Addr at, Dwarf_Addr *bias)
 {
     Dwarf_Die *unit = dwfl_module_addrdie(mod, at, bias);
@@ -90,9 +92,9 @@ static const char *file_of(Dwarf_Die *unit, int index)
                : NULL;
 }
 
-/* The functions around an address, each at the place in it that leads to the next one. *file, *line: that of
- * the address, then that of the call of what was inlined into the function which is left. Its name if
- * debug information has one. */
+/* The functions around an address, each at the place in it that leads to the next one. *file,
+ * *line: that of the address, then that of the call of what was inlined into the function which is
+ * left. Its name if debug information has one. */
 static const char *put_inlined(Dwarf_Die *unit, Dwarf_Addr at, const char **file, int *line)
 {
     Dwarf_Die *inner = NULL, *scopes = NULL;

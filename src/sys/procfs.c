@@ -313,8 +313,9 @@ static void write_guest_bytes(FILE *f, GuestAddr from, GuestAddr to)
     }
 }
 
-/* As the kernel (get_mm_proctitle): if the program has overwritten the end of its arguments, to change its
- * title, that is a string that begins where they began, of a page at most, with its NUL. */
+/* As the kernel (get_mm_proctitle): if the program has overwritten the end of its arguments, to
+ * change its title, that is a string that begins where they began, of a page at most, with its
+ * NUL. */
 static void write_cmdline(FILE *f)
 {
     char last = 0, title[MT_PAGE_SIZE];

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * ptrace_peer.c -- the tracer's side: finds the tracee's slot, and tells the guest's stops from those that
- *                  are between the kernel and the tracee's runtime (docs/PTRACE.md).
- * Role:       ptrace_peer_stopped() decides on each stop that wait() finds; sys_ptrace.c does requests.
- * Invariants: E1. a stop that is not the guest's to see is left by PTRACE_CONT at once, its signal given to
- *                 the tracee's runtime, which makes a stop of the guest's of it, if it is one.
- *             E2. what can't be looked at (another thread's tracee, another user's) is the kernel's affair.
- * Locking:    the table of tracees is one word each, changed by compare-and-swap: it survives a fork. */
+ * ptrace_peer.c -- the tracer's side: finds the tracee's slot, and tells the guest's stops from
+ *                  those that are between the kernel and the tracee's runtime (docs/PTRACE.md).
+ * Role:       ptrace_peer_stopped() decides on each stop that wait() finds; sys_ptrace.c does
+ *             requests.
+ * Invariants: E1. a stop that is not the guest's to see is left by PTRACE_CONT at once, its signal
+ *                 given to the tracee's runtime, which makes a stop of the guest's of it, if it is
+ *                 one.
+ *             E2. what can't be looked at (another thread's tracee, another user's) is the kernel's
+ *                 affair.
+ * Locking:    the table of tracees is one word each, changed by compare-and-swap: it survives a
+ *             fork. */
 #include "sys/ptrace_peer.h"
 
 #include "base/atomics.h"
@@ -49,7 +53,8 @@ i64 ptrace_raw(u64 request, pid_t tid, u64 addr, u64 data)
 #define ENTRY_GUEST (1ull << 62)  /* neither: not looked at yet */
 #define ENTRY_OPTIONS 0x3fffffffu
 static u64 table[TABLE_SIZE];
-/* A thread that the kernel has attached because its maker is traced has that one's options: taken to be these. */
+/* A thread that the kernel has attached because its maker is traced has that one's options: taken
+ * to be these. */
 static u32 last_options;
 
 /* The entry of tid, or a free one if `make`; NULL: none. */
@@ -74,8 +79,8 @@ static u64 entry_of(pid_t tid)
     return e != NULL ? mt_load_relaxed(e) : 0;
 }
 
-/* Who traces a thread is one thread: nobody else changes its entry. A full table costs time only, and the
- * options. */
+/* Who traces a thread is one thread: nobody else changes its entry. A full table costs time only,
+ * and the options. */
 static void set_entry(pid_t tid, u64 kind, u32 options)
 {
     u64 *e = find_entry(tid, true);
@@ -151,7 +156,8 @@ static bool read_file(pid_t pid, const char *name, void *buf, size_t size, size_
     return got > 0;
 }
 
-/* How far another process's mtvg lies from ours: both have their entry point in the kernel's vector. */
+/* How far another process's mtvg lies from ours: both have their entry point in the kernel's
+ * vector. */
 static bool find_shift(pid_t pid, i64 *shift)
 {
     ElfW(auxv_t) v[64];
@@ -168,9 +174,9 @@ static bool find_shift(pid_t pid, i64 *shift)
     return false;
 }
 
-/* A process that has exec'ed since it forked from ours (or never did) runs under an mtvg of its own: that
- * one is ours to look through only if children shall run under mtvg; otherwise it is a program like any
- * other. */
+/* A process that has exec'ed since it forked from ours (or never did) runs under an mtvg of its
+ * own: that one is ours to look through only if children shall run under mtvg; otherwise it is a
+ * program like any other. */
 static bool is_family(pid_t pid, i64 shift)
 {
     PtraceProc theirs;
@@ -230,7 +236,8 @@ static bool read_tls(Peer *p, PtraceTls *tls)
     return true;
 }
 
-/* Is it the int3 of ptrace_stop_here() that it stands behind? Other stops are possible there, too. */
+/* Is it the int3 of ptrace_stop_here() that it stands behind? Other stops are possible there,
+ * too. */
 static bool stands_at_stop(const Peer *p)
 {
     siginfo_t info;
@@ -428,7 +435,8 @@ static bool signal_stopped(Peer *p, int sig, i32 *code)
     return false;
 }
 
-/* An exec has been done. True: a native program. False: mtvg starts, and stops before the guest does. */
+/* An exec has been done. True: a native program. False: mtvg starts, and stops before the guest
+ * does. */
 static bool exec_stopped(pid_t tid, i32 code)
 {
     i64 shift;
@@ -474,8 +482,9 @@ bool ptrace_peer_stopped(pid_t tid, i32 *code)
         return false;
     }
     if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_CLONE) {
-        /* The runtime has more to do before it could be left there: it holds locks, and the new thread waits
-         * for it. A vfork's parent does not: it sleeps until its child, which may be stopped too, is done. */
+        /* The runtime has more to do before it could be left there: it holds locks, and the new
+         * thread waits for it. A vfork's parent does not: it sleeps until its child, which may be
+         * stopped too, is done. */
         u64 message = 0;
         ptrace_raw(PTRACE_GETEVENTMSG, tid, 0, (u64)&message);
         PTRACE_PEER_SET(&p, event_message, message);

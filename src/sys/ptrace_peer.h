@@ -22,7 +22,8 @@ typedef struct Peer {
     bool in_cache; /* it stands in translated code */
 } Peer;
 
-/* 0; -ESRCH: not our tracee, or not stopped; -ENOENT: its own program, not a guest of mtvg's (or not yet). */
+/* 0; -ESRCH: not our tracee, or not stopped; -ENOENT: its own program, not a guest of mtvg's (or
+ * not yet). */
 int ptrace_peer_load(pid_t tid, Peer *p);
 
 /* The slot's field f := value, here and there. */
@@ -35,7 +36,8 @@ bool ptrace_peer_read(pid_t pid, u64 at, void *to, size_t n);
 bool ptrace_peer_write(pid_t pid, u64 at, const void *from, size_t n);
 bool ptrace_peer_write_cpu(Peer *p);
 
-/* Marks the slot if the guest may have written to the tracee's code since the thread went on last. */
+/* Marks the slot if the guest may have written to the tracee's code since the thread went on
+ * last. */
 void ptrace_peer_tell_writes(Peer *p);
 void ptrace_peer_poked(void);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * ptrace_request.c -- requests to tracees that have their own memory.
- * Role:       of a native tracee the kernel's. Of one that runs under mtvg the kernel knows the runtime's
- *             registers and stops: the guest's are read from its memory, and what the tracer wants
- *             is told to its runtime (docs/PTRACE.md).
+ * Role:       of a native tracee the kernel's. Of one that runs under mtvg the kernel knows the
+ *             runtime's registers and stops: the guest's are read from its memory, and what the
+ *             tracer wants is told to its runtime (docs/PTRACE.md).
  * Locking:    none: who traces a thread is one thread, and the tracee is stopped. */
 #include "base/safe.h"
 #include "sys/ptrace_peer.h"
@@ -90,7 +90,8 @@ static i64 do_setregs(Peer *p, u64 from, u64 len)
     return safe_read(&r, from, len < sizeof(r) ? len : sizeof(r)) ? -EFAULT : set_guest_regs(p, &r);
 }
 
-/* Registers by their place in struct user; what lies behind them (debug registers) is the kernel's. */
+/* Registers by their place in struct user; what lies behind them (debug registers) is the
+ * kernel's. */
 static i64 do_peekuser(Peer *p, u64 at, u64 to)
 {
     Regs r = guest_regs(p);
@@ -123,8 +124,8 @@ static i64 do_arch_prctl(Peer *p, u64 addr, u64 what)
 
 enum { XSTATE_ROOM = 1 << 14 };
 
-/* The guest's state in place of what the kernel has filled in; its own words, and components that the runtime
- * does not touch, stay. */
+/* The guest's state in place of what the kernel has filled in; its own words, and components that
+ * the runtime does not touch, stay. */
 static void merge_xstate(const u8 *own, size_t size, u8 *kernels, size_t len)
 {
     u64 bv, own_bv;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * ptrace_slot.h -- what a traced thread and its tracer, both under mtvg, tell each other
  * (docs/PTRACE.md).
- * The tracer finds the slots of a stopped thread at a fixed distance from its FS base, which is the host's
- * TLS, and reads and writes them like any of the tracee's memory.
+ * The tracer finds the slots of a stopped thread at a fixed distance from its FS base, which is the
+ * host's TLS, and reads and writes them like any of the tracee's memory.
  * Owner: the thread; the tracer while the thread is stopped. */
 #ifndef MT_PTRACE_SLOT_H
 #define MT_PTRACE_SLOT_H
@@ -52,7 +52,8 @@ typedef struct PtraceSlot {
     i32 deliver; /* AT_SIGNAL, set by the tracer: the signal instead, or 0 */
     u32 changed; /* by the tracer: mask or FS base */
     u32 dirty;   /* by the tracer: it may have written to code */
-    i32 event; /* by the tracer: a child has been made, to be reported when the call is done; else 0 */
+    /* By the tracer: a child has been made, to be reported when the call is done; else 0. */
+    i32 event;
     i32 approved; /* this signal is the kernel's to do now: the tracer has seen it */
     u32 nrequests;
     u64 event_message;
@@ -75,10 +76,11 @@ extern __thread PtraceTls mt_ptrace __attribute__((tls_model("local-exec")));
 
 /* What is said of the process. Its distance to the tracer's own is that of the two programs. */
 typedef struct PtraceProc {
-    u64 family;     /* a secret: processes that come of each other by fork, without exec */
-    u64 wake;       /* si_value of signal 64 that makes a thread look at its requests */
-    i32 exe_fd;     /* of the guest's program, and 1; 0: not yet */
-    i32 start_code; /* set by the tracer when it sees an exec: the stop before the first instruction */
+    u64 family; /* a secret: processes that come of each other by fork, without exec */
+    u64 wake;   /* si_value of signal 64 that makes a thread look at its requests */
+    i32 exe_fd; /* of the guest's program, and 1; 0: not yet */
+    /* Set by the tracer when it sees an exec: the stop before the first instruction. */
+    i32 start_code;
     u64 start_message;
 } PtraceProc;
 extern PtraceProc mt_ptrace_proc;
@@ -111,8 +113,8 @@ bool ptrace_before_signal(Thread *t, siginfo_t *info);
 /* A handler's frame has been pushed. */
 void ptrace_after_frame(Thread *t);
 
-/* At the system call instruction, registers as the guest gave them; rip is behind it. False: the call is not
- * to be done. */
+/* At the system call instruction, registers as the guest gave them; rip is behind it. False: the
+ * call is not to be done. */
 bool ptrace_before_syscall(Thread *t);
 /* Behind it, result in rax. */
 void ptrace_after_syscall(Thread *t);
@@ -123,15 +125,15 @@ void ptrace_serve(Thread *t);
 /* The calling thread's PTRACE_TRACEME has been granted. */
 void ptrace_traceme(Thread *t);
 
-/* In the child, which has the parent's TLS: a copy (fork), or the very same (vfork: one level more until
- * ptrace_vfork_done(what depth was)). ptrace_vfork_begin: false: too many levels. */
+/* In the child, which has the parent's TLS: a copy (fork), or the very same (vfork: one level more
+ * until ptrace_vfork_done(what depth was)). ptrace_vfork_begin: false: too many levels. */
 void ptrace_fork_child(void);
 bool ptrace_vfork_begin(void);
 void ptrace_vfork_child(void);
 void ptrace_vfork_done(u32 depth);
 
-/* The instruction whose SIGTRAP is a stop of the guest's; a thread that is in fact not traced comes to the
- * handler, which calls ptrace_nobody_sig(). */
+/* The instruction whose SIGTRAP is a stop of the guest's; a thread that is in fact not traced comes
+ * to the handler, which calls ptrace_nobody_sig(). */
 void ptrace_stop_here(void);
 extern const char ptrace_stop_end[];
 void ptrace_nobody_sig(void);
@@ -146,14 +148,14 @@ bool ptrace_shares_memory(pid_t tid);
 /* Does the process run under an mtvg that may be talked to? */
 bool ptrace_peer_process(pid_t pid);
 
-/* wait() has found this traced child stopped. True: the guest's to see, *code is what wait says of it
- * (status >> 8); false: it goes on, look again. */
+/* wait() has found this traced child stopped. True: the guest's to see, *code is what wait says of
+ * it (status >> 8); false: it goes on, look again. */
 bool ptrace_peer_stopped(pid_t tid, i32 *code);
 /* It has ended. */
 void ptrace_peer_gone(pid_t tid);
 
-/* Number of the descriptor in process `pid`, if that is a tracee under mtvg, that is open on its program;
- * else -1. And its auxiliary vector: bytes, 0 if there is none. */
+/* Number of the descriptor in process `pid`, if that is a tracee under mtvg, that is open on its
+ * program; else -1. And its auxiliary vector: bytes, 0 if there is none. */
 int ptrace_peer_exe(pid_t pid);
 size_t ptrace_peer_auxv(pid_t pid, u64 *out, size_t size);
 /* The guest has opened the memory of another process for writing. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * ptrace_tracee.c -- the stops of a thread whose tracer runs under mtvg too (docs/PTRACE.md).
- * Role:       at each place where the kernel would stop a native thread, the guest's state is complete in
- *             mt_cpu; the thread says in its slot why it stops and executes an int3 that the tracer's
- *             mtvg knows. What the tracer wants is in the slot when it goes on.
+ * Role:       at each place where the kernel would stop a native thread, the guest's state is
+ *             complete in mt_cpu; the thread says in its slot why it stops and executes an int3
+ *             that the tracer's mtvg knows. What the tracer wants is in the slot when it goes on.
  * Invariants: Q1. a stop is made OUTSIDE the world and without locks: a tracer may leave it there.
- *             Q2. without a tracer (it has died, or detached in between) the int3 does nothing, and the
- *                 signal is delivered.
+ *             Q2. without a tracer (it has died, or detached in between) the int3 does nothing, and
+ *                 the signal is delivered.
  * Signals:    ptrace_nobody_sig() runs in the host handler. */
 #include "sys/ptrace_slot.h"
 
@@ -219,7 +219,8 @@ void ptrace_traceme(Thread *t)
     }
 }
 
-/* The slot is this thread's if the tracer has taken it at its first stop; else it is a copy of another's. */
+/* The slot is this thread's if the tracer has taken it at its first stop; else it is a copy of
+ * another's. */
 static void own_or_clear(void)
 {
     PtraceSlot *s = ptrace_slot();

@@ -217,8 +217,8 @@ static void internal_error(int sig, const siginfo_t *info, ucontext_t *uc)
     sys_raw(SYS_rt_sigaction, (u64)sig, (u64)&dfl, 0, MASK_BYTES, 0, 0);
 }
 
-/* Does the siginfo say what the frame says of the fault? A child with such an exit signal (clone) sends codes
- * above 0 too, and has its number in place of the address. */
+/* Does the siginfo say what the frame says of the fault? A child with such an exit signal (clone)
+ * sends codes above 0 too, and has its number in place of the address. */
 static bool fits_frame(int sig, const siginfo_t *info, const greg_t *g)
 {
     greg_t at = (greg_t)info->si_addr;
@@ -296,8 +296,8 @@ static void take_replaced_fault(Thread *t, const siginfo_t *info, ucontext_t *uc
     g[REG_EFL] &= ~(greg_t)EFLAGS_DF;
 }
 
-/* The guest's popf has set TF. It ends its block, so the next instruction has not begun: the run loop
- * goes on in single steps. */
+/* The guest's popf has set TF. It ends its block, so the next instruction has not begun: the run
+ * loop goes on in single steps. */
 static void take_step(Thread *t, ucontext_t *uc)
 {
     uc->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)EFLAGS_TF;
@@ -346,8 +346,9 @@ static bool is_trapped_call(int sig, const siginfo_t *info, const ucontext_t *uc
            (u64)info->si_call_addr == (u64)uc->uc_mcontext.gregs[REG_RIP];
 }
 
-/* The guest's filter is meant for the guest's calls. One of the runtime's own fails, where the kernel leaves its
- * number as the result; the guest hears of it if its own call of that number is being done by it. */
+/* The guest's filter is meant for the guest's calls. One of the runtime's own fails, where the
+ * kernel leaves its number as the result; the guest hears of it if its own call of that number is
+ * being done by it. */
 static bool take_own_trapped(const Thread *t, int sig, const siginfo_t *info, ucontext_t *uc)
 {
     u64 pc = (u64)uc->uc_mcontext.gregs[REG_RIP];
@@ -385,8 +386,8 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
         }
     }
     if (t->pending.full) {
-        /* Valgrind ignores the mask in a frame: a signal put back would come again at once, for ever.
-         * Under it the deferred queue is long. */
+        /* Valgrind ignores the mask in a frame: a signal put back would come again at once, for
+         * ever. Under it the deferred queue is long. */
         if (open || mt_under_valgrind) {
             sig_defer_add_sig(info);
         } else {
@@ -400,9 +401,9 @@ static void take_async(Thread *t, int sig, const siginfo_t *info, ucontext_t *uc
     set_return_mask(uc, sig_mask_slot_full(t));
 }
 
-/* The kernel leaves AC as the guest had it, and an outer Valgrind DF as well. With AC set, C code would die of
- * its first unaligned access. NT and ID stay: rt_sigreturn does not restore them, and the guest's flags
- * may be live where it goes on (exits, tools' code). */
+/* The kernel leaves AC as the guest had it, and an outer Valgrind DF as well. With AC set, C code
+ * would die of its first unaligned access. NT and ID stay: rt_sigreturn does not restore them, and
+ * the guest's flags may be live where it goes on (exits, tools' code). */
 static inline __attribute__((always_inline)) void clean_flags(void)
 {
     __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandl %0, (%%rsp)\n\tpopfq\n\t"
@@ -438,8 +439,9 @@ static void host_handler(int sig, siginfo_t *info, void *context)
 
 /* ---- installing ---- */
 
-/* The first process of a pid name space: what would end it is dropped unless the kernel raises it for a
- * fault. With SIG_DFL on the host the kernel itself decides, and such a signal disturbs nothing. */
+/* The first process of a pid name space: what would end it is dropped unless the kernel raises it
+ * for a fault. With SIG_DFL on the host the kernel itself decides, and such a signal disturbs
+ * nothing. */
 bool mt_is_init;
 
 bool sig_handler_look_for_init(void)

@@ -48,7 +48,8 @@ void sig_handler_install(int sig,
                          const GuestSigaction *act); /* the host's action for the guest's */
 void sig_handler_init(void);
 bool sig_handler_is_dropped(int sig, const GuestSigaction *act);
-/* Asks whether this is an init process, which the kernel spares default actions. True: it has changed. */
+/* Asks whether this is an init process, which the kernel spares default actions. True: it has
+ * changed. */
 bool sig_handler_look_for_init(void);
 extern bool mt_is_init;
 SigMask sig_host_setmask(SigMask m);            /* returns the old one */

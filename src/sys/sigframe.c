@@ -391,8 +391,8 @@ static int check_sw_bytes(u64 fp, u64 *features, bool *fx_only)
     return 0;
 }
 
-/* What XRSTOR checks in the header (SDM vol. 1, 13.8): no bits outside XCR0, and bytes 8..23 are zero
- * (the top bit of XCOMP_BV there would mean the compacted format). */
+/* What XRSTOR checks in the header (SDM vol. 1, 13.8): no bits outside XCR0, and bytes 8..23 are
+ * zero (the top bit of XCOMP_BV there would mean the compacted format). */
 static bool header_ok(const u64 header[HEADER_SIZE / 8])
 {
     if (header[1] || header[2]) {

@@ -47,16 +47,17 @@ typedef struct SigFrameArgs {
     bool is_fault;        /* raised by the instruction at rip: RF is set in the frame */
 } SigFrameArgs;
 
-/* Pushes a frame and makes *cpu what it is at the handler's first instruction (rip, rsp, rdi, rsi, rdx,
- * rax, rflags, initial vector state). cpu's vector state must have been saved. 0, or -EFAULT: frame not
- * writable, no restorer, or it would overflow the alternate stack; *cpu is as before; *bad is then an
- * address of the frame. Does not touch masks, nor *alt. */
+/* Pushes a frame and makes *cpu what it is at the handler's first instruction (rip, rsp, rdi, rsi,
+ * rdx, rax, rflags, initial vector state). cpu's vector state must have been saved. 0, or -EFAULT:
+ * frame not writable, no restorer, or it would overflow the alternate stack; *cpu is as before;
+ * *bad is then an address of the frame. Does not touch masks, nor *alt. */
 int sigframe_push(CpuState *cpu, const GuestAltStack *alt, const SigFrameArgs *args, u64 *bad);
 
-/* The reverse: reads the frame that rsp points into (rt_sigreturn), sets *cpu with its vector state,
- * *mask, and *alt_out to the stack it asks for (flags as in the frame, not validated). 0 or -EFAULT; on
- * failure what the kernel would have restored by then has been: *mask_valid says whether *mask is.
- * *bad_selector: the frame's cs or ss if it can't be loaded (the error code of that fault), else -1. */
+/* The reverse: reads the frame that rsp points into (rt_sigreturn), sets *cpu with its vector
+ * state, *mask, and *alt_out to the stack it asks for (flags as in the frame, not validated). 0 or
+ * -EFAULT; on failure what the kernel would have restored by then has been: *mask_valid says
+ * whether *mask is. *bad_selector: the frame's cs or ss if it can't be loaded (the error code of
+ * that fault), else -1. */
 int sigframe_pop(CpuState *cpu, SigMask *mask, bool *mask_valid, GuestAltStack *alt_out,
                  i32 *bad_selector);
 

@@ -121,8 +121,8 @@ static void take_back_setxid(Thread *t)
     mt_mutex_unlock(&table_lock);
 }
 
-/* Host alternate stacks of ended threads, kept for new ones: mapping and unmapping one costs a sixth of
- * a thread's life. Guarded by table_lock. */
+/* Host alternate stacks of ended threads, kept for new ones: mapping and unmapping one costs a
+ * sixth of a thread's life. Guarded by table_lock. */
 enum { ALTSTACKS_KEPT = 32 };
 static void *altstacks[ALTSTACKS_KEPT];
 static u32 altstack_count;
@@ -472,8 +472,8 @@ void signal_deliver_seen(Thread *t, const siginfo_t *info)
     open_mask(t);
 }
 
-/* Since Linux 6.12 rt_sigreturn sets the alternate stack first, while the handler's stack pointer counts:
- * a handler that runs on it can't have it changed. */
+/* Since Linux 6.12 rt_sigreturn sets the alternate stack first, while the handler's stack pointer
+ * counts: a handler that runs on it can't have it changed. */
 static bool altstack_comes_first(void)
 {
     struct utsname name;

@@ -53,13 +53,13 @@ void signal_set_mask(Thread *t, SigMask m);
 void signal_clear_handlers(void);
 
 /* execve of a native program: host dispositions must be what the guest's are (the runtime's own
- * handlers become SIG_DFL by exec; ignored stay ignored); the host's mask is the guest's. Called just
- * before, undone after a failed exec. */
+ * handlers become SIG_DFL by exec; ignored stay ignored); the host's mask is the guest's. Called
+ * just before, undone after a failed exec. */
 void signal_before_exec(Thread *t);
 void signal_after_failed_exec(Thread *t);
 
-/* Blocks every signal in the host until the next signal_set_mask(): around the creation of a thread,
- * which inherits the host's mask. */
+/* Blocks every signal in the host until the next signal_set_mask(): around the creation of a
+ * thread, which inherits the host's mask. */
 void signal_block_all(void);
 
 /* fork, around the host's: `before` in the parent, then `parent` and `child` (which has no pending
@@ -68,10 +68,10 @@ void signal_before_fork(Thread *t);
 void signal_after_fork_parent(Thread *t);
 void signal_after_fork_child(Thread *t);
 
-/* vfork: the child runs in the parent's memory but has dispositions, mask and pending signals of its
- * own. `save` before the host's vfork (all signals are blocked from here), `child` first in the child,
- * `restore` in the parent when t is its own again (child did exec or exit; or vfork failed). save:
- * 0 or -ENOMEM (then nothing has been changed). */
+/* vfork: the child runs in the parent's memory but has dispositions, mask and pending signals of
+ * its own. `save` before the host's vfork (all signals are blocked from here), `child` first in the
+ * child, `restore` in the parent when t is its own again (child did exec or exit; or vfork failed).
+ * save: 0 or -ENOMEM (then nothing has been changed). */
 typedef struct SigDeferred { /* what sig_defer.c hides */
     u32 low, first, count;
 } SigDeferred;

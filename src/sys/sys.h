@@ -25,7 +25,8 @@ typedef i64 (*SysHandler)(Thread *t, const u64 a[6]);
 typedef struct SysRow {
     const char *name;
     u8 kind;
-    u8 fd_args; /* bit i: argument i is a file descriptor; never one of ours for what does the call */
+    /* Bit i: argument i is a file descriptor; never one of ours for what does the call. */
+    u8 fd_args;
     SysHandler handler;
 } SysRow;
 
@@ -79,7 +80,8 @@ WorldAway sys_away(const CpuState *c);
 /* Host system call without that (never blocks long, or not on behalf of the guest): -errno. */
 i64 sys_raw(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
 
-/* The process, or with *is_thread (may be NULL) set the thread, that a pidfd stands for; 0: none. */
+/* The process, or with *is_thread (may be NULL) set the thread, that a pidfd stands for; 0:
+ * none. */
 pid_t sys_pidfd_pid(const Thread *t, int fd, bool *is_thread);
 
 /* A call has returned -EINTR: due to a signal that is the runtime's own, or that the guest has
@@ -96,18 +98,18 @@ static inline bool sys_only_disturbed(const Thread *t)
  * sys_window(). */
 i64 sys_pass(Thread *t, u64 nr, const u64 a[6]);
 
-/* Makes write-protected code pages writable that the call `nr` may write to, so that it does not fail
- * with -EFAULT when it has done half of its work. True: there were such pages. *known: false if it is not
- * known where the call writes. */
+/* Makes write-protected code pages writable that the call `nr` may write to, so that it does not
+ * fail with -EFAULT when it has done half of its work. True: there were such pages. *known: false
+ * if it is not known where the call writes. */
 bool sys_allow_writes(u64 nr, const u64 a[6], bool *known);
 
-/* The call has failed with -EFAULT: due to a page that has become protected since it began, or, of a call
- * that writes we don't know where, before? A call is not repeated for nothing: its first attempt may have
- * taken a message from a queue. `epoch`: smc_write_epoch() before it. */
+/* The call has failed with -EFAULT: due to a page that has become protected since it began, or, of
+ * a call that writes we don't know where, before? A call is not repeated for nothing: its first
+ * attempt may have taken a message from a queue. `epoch`: smc_write_epoch() before it. */
 bool sys_efault_is_ours(Thread *t, u64 nr, const u64 a[6], u32 epoch);
 
-/* Which arguments of a call point to what it writes: bits 0 to 5, and MT_WRITES_DEEP: through a structure.
- * Calls that are not known: all. For the fast path. */
+/* Which arguments of a call point to what it writes: bits 0 to 5, and MT_WRITES_DEEP: through a
+ * structure. Calls that are not known: all. For the fast path. */
 #define MT_WRITES_DEEP 0x80u
 extern u8 mt_sys_writes[MT_SYS_MAX];
 void sys_mem_init(void);
@@ -120,8 +122,8 @@ extern bool (*sys_efault_hook)(Thread *t);
  * mt_fd_hidden_lo on; all are always in use, so the kernel gives none of them to the guest. */
 #define MT_FD_HIDDEN_COUNT 16
 bool fd_is_hidden(int fd);
-/* The guest's argument; one of ours becomes a number that is never open, so that the kernel's own checks come in
- * their order, and a descriptor that the call ignores does no harm. */
+/* The guest's argument; one of ours becomes a number that is never open, so that the kernel's own
+ * checks come in their order, and a descriptor that the call ignores does no harm. */
 u64 fd_of_guest(u64 fd);
 /* Moves a descriptor into the hidden range (close-on-exec); closes the old one. New fd or -errno.
  * The first call chooses the range. */
@@ -137,18 +139,18 @@ int procfs_init(const struct ExecTarget *target, const struct ElfImage *image,
                 GuestAddr initial_sp);
 
 /* main's own argument vector, for --trace-children=yes; set by main (mt_opts.argc_own words of it
- * are used). The new mtvg gets up to three options more. mt_opts.exec_argv0: the program is executed by
- * exactly the given path (no look-up in PATH) and finds this string in argv[0]. mt_opts.exec_fd:
- * main closes this descriptor when the program is loaded (its path may be /proc/self/fd/<exec_fd>).
- * mt_opts.exec_limits: for sys_rlimit_start(). */
+ * are used). The new mtvg gets up to three options more. mt_opts.exec_argv0: the program is
+ * executed by exactly the given path (no look-up in PATH) and finds this string in argv[0].
+ * mt_opts.exec_fd: main closes this descriptor when the program is loaded (its path may be
+ * /proc/self/fd/<exec_fd>). mt_opts.exec_limits: for sys_rlimit_start(). */
 extern char **mt_own_argv;
 
 /* The parent of a vfork child, after it: frees what the child's execve() left in the shared memory.
  * `pid` as returned by sched_vfork(); nothing if it is no pid. */
 void sys_exec_release(i64 pid);
 
-/* The guest's RLIMIT_AS and RLIMIT_DATA (sys_rlimit.c). May it map len bytes, of which replaced_len at
- * `replaced` take the place of what is there? Change the protection of what is mapped there? */
+/* The guest's RLIMIT_AS and RLIMIT_DATA (sys_rlimit.c). May it map len bytes, of which replaced_len
+ * at `replaced` take the place of what is there? Change the protection of what is mapped there? */
 bool sys_rlimit_allows_map(GuestAddr replaced, u64 replaced_len, u64 len, int prot, int flags);
 bool sys_rlimit_allows_protect(GuestAddr start, u64 len, int prot);
 /* May its break be that many bytes above where it began? A limit of nothing means that here. */
@@ -170,8 +172,8 @@ void sys_rlimit_forget(i64 vforked);
 /* Has the calling thread this capability (CAP_*), in effect? */
 bool sys_has_capability(int cap);
 
-/* Has the guest set a seccomp filter (which is the runtime's as well)? Inherited ones don't count: the
- * runtime could start under them. */
+/* Has the guest set a seccomp filter (which is the runtime's as well)? Inherited ones don't count:
+ * the runtime could start under them. */
 bool sys_is_filtered(void);
 
 /* Families (each in its own file, prototypes generated from syscalls.def). */
@@ -182,17 +184,18 @@ bool sys_is_filtered(void);
 #define SYS_ROW_ENOSYS(nr, name)
 #include "sys/syscalls.def"
 
-/* Done by sched (thread.c, process.c). clone, fork, vfork: the arguments are clone(2)'s, the result is the
- * system call's. */
+/* Done by sched (thread.c, process.c). clone, fork, vfork: the arguments are clone(2)'s, the result
+ * is the system call's. */
 i64 sched_clone(Thread *t, u64 flags, u64 stack, u64 ptid, u64 ctid, u64 tls, int exit_signal);
 i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal);
 i64 sched_vfork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal);
-/* Calls fn while every other thread is OUTSIDE, with its state complete, and holds no lock of the runtime, as
- * a fork does: what fn stops can stand still for as long as it likes. Caller OUTSIDE; fn's result. */
+/* Calls fn while every other thread is OUTSIDE, with its state complete, and holds no lock of the
+ * runtime, as a fork does: what fn stops can stand still for as long as it likes. Caller OUTSIDE;
+ * fn's result. */
 i64 sched_quiesce(Thread *t, i64 (*fn)(Thread *, void *), void *arg);
 _Noreturn void sched_exit_group(Thread *t, int code);
-/* One thread ends the process: for others than the first to call this it does not return. Called before
- * what is to be said of the end. Not for a vfork child. */
+/* One thread ends the process: for others than the first to call this it does not return. Called
+ * before what is to be said of the end. Not for a vfork child. */
 void sched_claim_end(Thread *t);
 /* Dies of `sig` with its default action (core limits apply), after the end-of-run reports. */
 _Noreturn void sched_die_of_signal(Thread *t, int sig);

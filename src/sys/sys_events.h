@@ -53,8 +53,8 @@ static inline void sys_events_signal_return(Thread *t)
     }
 }
 
-/* The ranges that a call touches (sys_mem.def). `writes`: after the call, r being the result. Returns
- * whether the call is in the table; fn NULL: no more than that. */
+/* The ranges that a call touches (sys_mem.def). `writes`: after the call, r being the result.
+ * Returns whether the call is in the table; fn NULL: no more than that. */
 typedef void (*SysRangeFn)(void *arg, u64 addr, u64 len);
 bool sys_mem_ranges(u32 nr, const u64 a[6], bool writes, i64 r, SysRangeFn fn, void *arg);
 

@@ -7,9 +7,9 @@
  *             E2. nothing but scratch memory is left behind by an exec that succeeds in a vfork
  *                 child, and that is freed by the parent (sys_exec_release).
  * Locking:    `left_behind` is pushed to by compare-and-swap and taken as a whole.
- * Signals:    dispositions are the guest's from signal_before_exec() on. The call is made in the window:
- *             a signal that comes before the kernel has begun is the old program's, one that comes
- *             later is pending for the new one. */
+ * Signals:    dispositions are the guest's from signal_before_exec() on. The call is made in the
+ *             window: a signal that comes before the kernel has begun is the old program's, one
+ *             that comes later is pending for the new one. */
 #include "base/loaderenv.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -351,8 +351,8 @@ static bool runs_traced(const char *path, bool *is_script)
     return !is_setid;
 }
 
-/* The same for the request. A script that is named by a descriptor has that name for its interpreter, as
- * the kernel would have it; if exec closes the descriptor, the kernel refuses. */
+/* The same for the request. A script that is named by a descriptor has that name for its
+ * interpreter, as the kernel would have it; if exec closes the descriptor, the kernel refuses. */
 static bool is_traced(Scratch *s, const ExecRequest *q, const char *path, int *kept)
 {
     bool is_script;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_fd.c -- system calls on ranges of descriptors, and what a pidfd stands for. Single descriptors are
- *             checked by the table (column `mask` of syscalls.def). */
+ * sys_fd.c -- system calls on ranges of descriptors, and what a pidfd stands for. Single
+ *             descriptors are checked by the table (column `mask` of syscalls.def). */
 #include "sys/sys.h"
 
 #include <errno.h>

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sys_int80.c -- int 0x80: a 32-bit system call of a 64-bit program.
- * Role:       number in eax, arguments in ebx, ecx, edx, esi, edi, ebp; no register changes but rax. What
- *             touches mappings, signals, threads, descriptors or /proc goes to the handlers of the
- *             64-bit calls (int80.def), all else to the kernel by an int 0x80 of ours.
- * Invariants: N1. mt_cpu.rip is behind the instruction while the call is done (a child begins there), and
- *                 back on it only if nothing has been done.
- * Limits:     a handler set by a 32-bit rt_sigaction would run in 32-bit mode: only SIG_DFL and SIG_IGN
- *             can be set.
- * Sources:    the kernel's syscall_32.tbl for the numbers and which have structures of their own. */
+ * Role:       number in eax, arguments in ebx, ecx, edx, esi, edi, ebp; no register changes but
+ *             rax. What touches mappings, signals, threads, descriptors or /proc goes to the
+ *             handlers of the 64-bit calls (int80.def), all else to the kernel by an int 0x80 of
+ *             ours.
+ * Invariants: N1. mt_cpu.rip is behind the instruction while the call is done (a child begins
+ *                 there), and back on it only if nothing has been done.
+ * Limits:     a handler set by a 32-bit rt_sigaction would run in 32-bit mode: only SIG_DFL and
+ *             SIG_IGN can be set.
+ * Sources:    the kernel's syscall_32.tbl for the numbers and which have structures of their
+ *             own. */
 #include "base/log.h"
 #include "base/safe.h"
 #include "jit/smc.h"
@@ -67,7 +69,8 @@ static i64 own_open(Thread *t, const u64 a[6])
                                                          : sys_call(t, SYS_open, a);
 }
 
-/* The 32-bit vector as one of 64-bit pointers at `out`, or its length if that is NULL; or -errno. */
+/* The 32-bit vector as one of 64-bit pointers at `out`, or its length if that is NULL; or
+ * -errno. */
 static i64 widen_vector(u64 from, u64 *out)
 {
     for (i64 n = 0; from != 0 && n < MAX_ARGS; n++) {

@@ -32,15 +32,16 @@ static bool is_page_aligned(u64 x)
     return (x & (MT_PAGE_SIZE - 1)) == 0;
 }
 
-/* Of a word that the kernel looks at as a whole, where aspace takes an int: bit 31 is nobody's either. */
+/* Of a word that the kernel looks at as a whole, where aspace takes an int: bit 31 is nobody's
+ * either. */
 static int flag_word(u64 v)
 {
     return (int)(v >> 32 != 0 ? v | 1u << 31 : v);
 }
 
-/* A call about [addr, addr+len). The runtime's pages are like ones that are not mapped: what is in front of the
- * first is done, and the call fails; or it is about an address that nobody can map, so that the kernel says what
- * else is wrong with it. */
+/* A call about [addr, addr+len). The runtime's pages are like ones that are not mapped: what is in
+ * front of the first is done, and the call fails; or it is about an address that nobody can map, so
+ * that the kernel says what else is wrong with it. */
 static i64 pass_range(Thread *t, u64 nr, const u64 a[6])
 {
     const u64 nowhere = 1ull << 63;
@@ -132,7 +133,8 @@ i64 sys_munlockall(Thread *t, const u64 a[6])
 
 /* ---- mappings ---- */
 
-/* A mapping that RLIMIT_AS forbids, which the kernel looks at last: what else may be wrong with it? */
+/* A mapping that RLIMIT_AS forbids, which the kernel looks at last: what else may be wrong with
+ * it? */
 static i64 refuse_mapping(const u64 a[6], int flags)
 {
     const u64 dropped = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_POPULATE | MAP_LOCKED;

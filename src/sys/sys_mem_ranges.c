@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sys_mem_ranges.c -- sys_mem.def, applied to a call.
- * Role:    reads the guest's iovecs, lengths and strings safely; what can't be read has no ranges. The
- *          guest may change them meanwhile: the ranges are then those of one of the moments. */
+ * Role:    reads the guest's iovecs, lengths and strings safely; what can't be read has no ranges.
+ *          The guest may change them meanwhile: the ranges are then those of one of the moments. */
 #include "sys/sys_events.h"
 
 #include "base/safe.h"
@@ -80,8 +80,8 @@ static void string(const Walk *w, u64 addr)
     }
 }
 
-/* Reads: the array and what it names. Writes: the first `result` bytes of it. Before a call that will
- * write there, the array is read. */
+/* Reads: the array and what it names. Writes: the first `result` bytes of it. Before a call that
+ * will write there, the array is read. */
 static void iovecs(const Walk *w, u64 addr, u64 count, bool row_writes)
 {
     u64 left = w->writes && !w->before ? (u64)w->r : ~0ull;

@@ -254,8 +254,8 @@ static bool is_hidden_fd(int number)
     return fd_is_hidden(number);
 }
 
-/* Threads that sleep in a vfork in place of the guest's: who traces all of a process's threads would wait
- * for ever for such a one to stop. */
+/* Threads that sleep in a vfork in place of the guest's: who traces all of a process's threads
+ * would wait for ever for such a one to stop. */
 static bool is_lender(int number)
 {
     return world_is_lender(number);

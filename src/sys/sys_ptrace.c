@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sys_ptrace.c -- ptrace.
- * Role:       of other processes: ptrace_request.c. A process that shares the guest's memory (clone with
- *             CLONE_VM) may trace its threads, as leak checkers do to find what their registers and
- *             stacks point to. What the kernel says of a thread that is in the runtime are the
- *             runtime's registers; the guest's are in its CpuState.
+ * Role:       of other processes: ptrace_request.c. A process that shares the guest's memory (clone
+ *             with CLONE_VM) may trace its threads, as leak checkers do to find what their
+ *             registers and stacks point to. What the kernel says of a thread that is in the
+ *             runtime are the runtime's registers; the guest's are in its CpuState.
  *             Nor may a thread stop where it holds a lock of the runtime: its tracer shares them.
  * Locking:    the tracee is stopped: its CpuState stays as it is while it is read. */
 #include "base/safe.h"
@@ -91,8 +91,9 @@ static i64 look_for_stop(pid_t tid, u64 flags, siginfo_t *si)
                    WSTOPPED | WEXITED | WNOHANG | __WALL | flags, 0, 0);
 }
 
-/* The kernel stops the tracee as soon as it has a processor; what the guest's wait would find stays. A kick
- * that was on its way may be first: that stop is not the guest's, the one asked for comes behind it. */
+/* The kernel stops the tracee as soon as it has a processor; what the guest's wait would find
+ * stays. A kick that was on its way may be first: that stop is not the guest's, the one asked for
+ * comes behind it. */
 static void await_stop(pid_t tid)
 {
     struct timespec step = {0, STOP_STEP_NS};
@@ -132,7 +133,8 @@ static i64 request(Thread *t, const u64 a[6])
         return sched_quiesce(t, stop_quiet, copy);
     }
     if (ptrace_resumes(a[0]) || a[0] == PTRACE_KILL) {
-        /* At once: the tracee may be handed the turn, and a kick must not send the tracer to wait for it. */
+        /* At once: the tracee may be handed the turn, and a kick must not send the tracer to wait
+         * for it. */
         world_thaw(t, (pid_t)a[1]);
         return sys_raw(SYS_ptrace, a[0], a[1], a[2], a[3], 0, 0);
     }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sys_rlimit.c -- RLIMIT_AS and RLIMIT_DATA, the limits of a process's memory.
- * Role:    the runtime's reservations take most of what a guest would allow itself, and without memory
- *          the runtime can't go on. So a limit that the guest sets for its own process is kept here,
- *          and compared with the guest's mappings only. A traced program's mtvg is told at exec, for a
- *          native one the kernel is. One that was there at the start is taken over if the kernel's
- *          can be raised; if not, it stays the kernel's, and includes the runtime.
- * Locking: none: single words. Two threads that set a limit at the same time may mix theirs, as may two
- *          vfork children. */
+ * Role:    the runtime's reservations take most of what a guest would allow itself, and without
+ *          memory the runtime can't go on. So a limit that the guest sets for its own process is
+ *          kept here, and compared with the guest's mappings only. A traced program's mtvg is told
+ *          at exec, for a native one the kernel is. One that was there at the start is taken over
+ *          if the kernel's can be raised; if not, it stays the kernel's, and includes the runtime.
+ * Locking: none: single words. Two threads that set a limit at the same time may mix theirs, as may
+ *          two vfork children. */
 #include "guest/aspace.h"
 #include "sys/sys.h"
 
@@ -316,8 +316,8 @@ void sys_rlimit_text(const Thread *t, char *out, size_t size)
     }
 }
 
-/* A hard limit can't be raised again without privileges, and the runtime could not go on under it: an
- * exec that will fail must not set it. */
+/* A hard limit can't be raised again without privileges, and the runtime could not go on under it:
+ * an exec that will fail must not set it. */
 static bool is_executable(int dirfd, u64 path, int flags)
 {
     i64 r = sys_raw(SYS_faccessat2, (u64)(i64)dirfd, path, X_OK, (u64)(flags | AT_EACCESS), 0, 0);

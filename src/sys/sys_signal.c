@@ -3,8 +3,8 @@
  * Role:       argument checks and memory as the kernel does them; the state is signal.c's.
  * Invariants: T1. a call that takes a mask gets a copy of it, less SIG_OPEN.
  *             T2. with a temporary mask, thread->sigmask is that mask while the call runs (the
- *                 handler asks it for the open set); it stays so only if the call was interrupted by
- *                 a signal, with saved_sigmask holding the original.
+ *                 handler asks it for the open set); it stays so only if the call was interrupted
+ *                 by a signal, with saved_sigmask holding the original.
  * Order of errors: where the kernel checks several things, a bad argument is passed on as it is, so
  *             that the kernel says which error comes first. */
 #include "sys/sig_host.h"
@@ -316,10 +316,10 @@ static void look_for_taker(Thread *o, void *arg)
     to->is_taken |= (mt_load_relaxed(&o->sigmask) & SIG_BIT(to->sig)) == 0;
 }
 
-/* A signal whose default action ends the process has ended it before the sender's call returns: the kernel
- * does that when it is sent. Here a thread has to take it, and tell of it; the sender waits for that. Not
- * if it dumps core: then the thread has to take it natively as well. Bounded, as a thread may have the
- * signal blocked in a way that is not seen here (ppoll). */
+/* A signal whose default action ends the process has ended it before the sender's call returns: the
+ * kernel does that when it is sent. Here a thread has to take it, and tell of it; the sender waits
+ * for that. Not if it dumps core: then the thread has to take it natively as well. Bounded, as a
+ * thread may have the signal blocked in a way that is not seen here (ppoll). */
 static i64 sent(Thread *t, i64 r, Target to)
 {
     enum { ROUNDS = 1000, ROUND_US = 10000 };

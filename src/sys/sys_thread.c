@@ -71,7 +71,8 @@ static bool is_empty(const struct user_desc *d, bool old)
                     d->seg_not_present && !d->useable && !d->lm));
 }
 
-/* Only flat segments can be loaded, so entries can be cleared, not made. What the kernel would refuse, it refuses. */
+/* Only flat segments can be loaded, so entries can be cleared, not made. What the kernel would
+ * refuse, it refuses. */
 i64 sys_modify_ldt(Thread *t, const u64 a[6])
 {
     enum { WRITE_OLD = 1, WRITE = 0x11 };
@@ -152,7 +153,8 @@ i64 sys_prctl(Thread *t, const u64 a[6])
         /* Would describe the runtime's program, not the guest's. */
         return -EPERM;
     case PR_SET_SYSCALL_USER_DISPATCH:
-        /* Would catch the runtime's own system calls; as on a kernel without it, but it may be off. */
+        /* Would catch the runtime's own system calls; as on a kernel without it, but it may be
+         * off. */
         return a[1] || a[2] || a[3] || a[4] ? -EINVAL : 0;
     case PR_GET_TID_ADDRESS:
         return safe_write(a[1], &t->clear_child_tid, sizeof(t->clear_child_tid));

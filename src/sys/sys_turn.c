@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sys_turn.c -- sequential mode: what a system call means for the thread's turn.
  * Role: knows which calls never wait for another thread of the guest, and which wait for a moment
- *       only. A call that is taken for one that blocks costs time; one that is wrongly taken for one
- *       that does not blocks all until that is noticed (Q6 in world_seq.c).
+ *       only. A call that is taken for one that blocks costs time; one that is wrongly taken for
+ *       one that does not blocks all until that is noticed (Q6 in world_seq.c).
  * With a seed each call is a place where threads may change, but for the clock's: they are many
  * then, without the vDSO, whose loops take as many turns as the clock says. */
 #include "base/options.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_wait.c -- wait4 and waitid: the kernel's, but for stops of tracees that are not the guest's to see. */
+ * sys_wait.c -- wait4 and waitid: the kernel's, but for stops of tracees that are not the guest's
+ * to see. */
 #include "jit/smc.h"
 #include "sys/ptrace_slot.h"
 #include "sys/sys.h"

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_window.S -- a guest's blocking system call without a gap for signals; the host handlers' return.
- * Signals: a host handler that finds the interrupted pc in [sys_window_begin, sys_window_insn] moves
- *          it to sys_window_abort. Before `begin` the check is still to come; behind the instruction
- *          the call has been done. The kernel sets pc back to `insn` when it would restart the call.
+ * sys_window.S -- a guest's blocking system call without a gap for signals; the host handlers'
+ * return.
+ * Signals: a host handler that finds the interrupted pc in [sys_window_begin, sys_window_insn]
+ *          moves it to sys_window_abort. Before `begin` the check is still to come; behind the
+ *          instruction the call has been done. The kernel sets pc back to `insn` when it would
+ *          restart the call.
  * Stack:   not used at all, so the abort label can be entered from anywhere in the window. */
 
 #define MT_SYS_RESTART (-0x10001) /* sys.h */
@@ -41,9 +43,9 @@ sys_window_abort:
     .cfi_endproc
     .size sys_window_raw, . - sys_window_raw
 
-/* i64 sys_window32(u64 nr, const u32 a[6], const volatile u32 *pending): by int 0x80, with the same rules for
- * [sys_window32_begin, sys_window32_insn] and sys_window32_abort. If there is no such gate, the
- * instruction faults, and the handler goes to sys_window32_fault.
+/* i64 sys_window32(u64 nr, const u32 a[6], const volatile u32 *pending): by int 0x80, with the same
+ * rules for [sys_window32_begin, sys_window32_insn] and sys_window32_abort. If there is no such
+ * gate, the instruction faults, and the handler goes to sys_window32_fault.
  * LIVE in the window: eax = number, ebx ecx edx esi edi ebp = arguments, r8 = pending. */
     .globl sys_window32
     .type sys_window32, @function

@@ -52,7 +52,8 @@ static void look(void)
     hostmaps_foreach(look_at, NULL);
 }
 
-/* trapno, err and cr2 are those of the thread's last fault, but for an address that is not the user's. */
+/* trapno, err and cr2 are those of the thread's last fault, but for an address that is not the
+ * user's. */
 static void raise_segv(Thread *t)
 {
     const u64 cr2 = t->pending.cr2;

@@ -5,8 +5,8 @@
  * Role:       lines are gathered by thread and written whole lines at a time, so that none is torn.
  *             Threads' lines are in their own order, not in any order to each other's.
  * Invariants: B1. a buffer is on the list from its thread's start to its end.
- * Locking:    list_lock guards the list. A buffer is written by its thread; by others only while the
- *             world is stopped (finish).
+ * Locking:    list_lock guards the list. A buffer is written by its thread; by others only while
+ *             the world is stopped (finish).
  * Rep:        a string with a rep prefix is traced when it has ended, or is come back to: only then
  *             is it known how many elements it has touched. */
 #include "tools/lackey.h"

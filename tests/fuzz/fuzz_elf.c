@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * fuzz_elf.c -- resolves and loads a real ELF file with some bytes changed. Whatever they are, it is
- * loaded or refused with a message of one line, and the host's memory stays as it is.
+ * fuzz_elf.c -- resolves and loads a real ELF file with some bytes changed. Whatever they are, it
+ * is loaded or refused with a message of one line, and the host's memory stays as it is.
  * Input: a count, then for each change an offset (2 bytes), what to do (1), a value (1). */
 /* layers: mt_base mt_guest */
 #include "guest/aspace.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * standalone.c -- runs a fuzz entry without libFuzzer: `fuzz_x [count [seed]]` for random inputs that
- * are the same for the same seed, or `fuzz_x file...` for given ones. */
+ * standalone.c -- runs a fuzz entry without libFuzzer: `fuzz_x [count [seed]]` for random inputs
+ * that are the same for the same seed, or `fuzz_x file...` for given ones. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

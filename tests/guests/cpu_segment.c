@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * cpu_segment.c -- %fs and %gs: every operand form, the base through arch_prctl and fsgsbase; an LDT with
- *                  nothing in it.
+ * cpu_segment.c -- %fs and %gs: every operand form, the base through arch_prctl and fsgsbase; an
+ *                  LDT with nothing in it.
  * guest: timeout=30
  * variant: pie
  * variant: static cflags=-static */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * cpu_stackfault.c -- instructions that are not copied, with operands that can't be accessed: signal,
- * address, error code and registers. Stacks that are not canonical, not mapped, end in the middle of
- * an operand, or can't be written; operands by rsp, rbp and another register.
+ * cpu_stackfault.c -- instructions that are not copied, with operands that can't be accessed:
+ * signal, address, error code and registers. Stacks that are not canonical, not mapped, end in the
+ * middle of an operand, or can't be written; operands by rsp, rbp and another register.
  * guest: */
 #define _GNU_SOURCE
 #include "guest.h"

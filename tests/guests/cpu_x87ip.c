@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * cpu_x87ip.c -- where the last x87 instruction was, and its operand, as each instruction that stores it says.
- * A switch to another process may make it 0 (AMD): such a run is repeated.
+ * cpu_x87ip.c -- where the last x87 instruction was, and its operand, as each instruction that
+ * stores it says. A switch to another process may make it 0 (AMD): such a run is repeated.
  * guest: cflags=-no-pie -O1 needs=xsave,xsavec,xsaveopt */
 #define _GNU_SOURCE
 #include <sys/mman.h>
@@ -199,7 +199,8 @@ static void loaded(void)
     printf("frstor: %llx\n", (unsigned long long)r.ip);
 }
 
-/* fldl 1f(%rip); [fnstenv (%rdi);] ret; 1: .double 1.5 -- far from everything; the code is dropped in between. */
+/* fldl 1f(%rip); [fnstenv (%rdi);] ret; 1: .double 1.5 -- far from everything; the code is dropped
+ * in between. */
 static void far_code(int drop)
 {
     static const unsigned char code[] = {0xdd, 0x05, 0x04, 0, 0, 0, 0xd9, 0x37, 0xc3,

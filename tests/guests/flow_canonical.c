@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * flow_canonical.c -- branches to addresses that no processor can go to: far returns and iretq, near ones
- * through %gs or with TF set, and indirect calls fault themselves and leave the stack pointer alone. Other near branches
- * are reported at their target (docs/DIFFERENCES.md): the signal only is looked at. */
+ * flow_canonical.c -- branches to addresses that no processor can go to: far returns and iretq,
+ * near ones through %gs or with TF set, and indirect calls fault themselves and leave the stack
+ * pointer alone. Other near branches are reported at their target (docs/DIFFERENCES.md): the signal
+ * only is looked at. */
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <setjmp.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * flow_prefixed.c -- branches in rare clothes: far returns that pop arguments, loops with an operand-size
- * prefix (which AMD's processors obey) that are not taken, calls through the stack pointer. */
+ * flow_prefixed.c -- branches in rare clothes: far returns that pop arguments, loops with an
+ * operand-size prefix (which AMD's processors obey) that are not taken, calls through the stack
+ * pointer. */
 #include "guest.h"
 
 static unsigned long far_return(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * flow_retstack.c -- what calls and returns leave behind: registers, flags, the words at and below the stack
- * pointer; stacks that can't be written or aren't there; return addresses that are changed; calls that are
- * met in several ways.
+ * flow_retstack.c -- what calls and returns leave behind: registers, flags, the words at and below
+ * the stack pointer; stacks that can't be written or aren't there; return addresses that are
+ * changed; calls that are met in several ways.
  * guest:
  * variant: pie
  * variant: nopie cflags=-no-pie

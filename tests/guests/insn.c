@@ -12,10 +12,10 @@
  * variant: avx512 gen=insns.py avx512 needs=xsave,avx512vl
  * variant: crypto gen=insns.py crypto needs=xsave,aes
  *
- * One line per case: hash over all runs, how many ended in a signal, the instructions. With an argument N it runs case N
- * only and prints the state after each run. The program is non-PIE so that every address is the
- * same natively and under mtvg, and may be part of the hash. Left out of it: what the processor
- * says about where the last x87 instruction was. */
+ * One line per case: hash over all runs, how many ended in a signal, the instructions. With an
+ * argument N it runs case N only and prints the state after each run. The program is non-PIE so
+ * that every address is the same natively and under mtvg, and may be part of the hash. Left out of
+ * it: what the processor says about where the last x87 instruction was. */
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <setjmp.h>

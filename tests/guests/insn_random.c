@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * insn_random.c -- random instruction bytes, run one instruction at a time; all that they change and all that
- * their signals say is hashed.
+ * insn_random.c -- random instruction bytes, run one instruction at a time; all that they change
+ * and all that their signals say is hashed.
  * guest: cflags=-no-pie -O1 timeout=60 needs=xsave,fsgsbase
  * variant: a args=1
  * variant: b args=2
  *
- * Each case begins with rt_sigreturn and ends with a signal: of the instruction, or of the int3 behind it. All
- * addresses are the same natively and under mtvg. One line per 50 cases; with arguments SEED FROM TO
- * those cases are printed one by one. Left out: instructions whose results are not the same in two
- * native runs, system calls, and where an indirect branch to a non-canonical address is reported. */
+ * Each case begins with rt_sigreturn and ends with a signal: of the instruction, or of the int3
+ * behind it. All addresses are the same natively and under mtvg. One line per 50 cases; with
+ * arguments SEED FROM TO those cases are printed one by one. Left out: instructions whose results
+ * are not the same in two native runs, system calls, and where an indirect branch to a
+ * non-canonical address is reported. */
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <cpuid.h>
@@ -139,7 +140,8 @@ static int immediate(int map, unsigned char op, unsigned reg, int p66, int w)
     }
 }
 
-/* op: the opcode of that map. What follows the instruction is to be int3. A mistake here costs little. */
+/* op: the opcode of that map. What follows the instruction is to be int3. A mistake here costs
+ * little. */
 static void end_bytes(unsigned char *op, int map, int vex)
 {
     unsigned char *b = op + 1;
@@ -358,8 +360,8 @@ static uint64_t hash_xstate(const ucontext_t *uc)
     return h;
 }
 
-/* What comes first, an invalid opcode, too many prefixes, or a page that can't be executed, is the processor's
- * own secret. */
+/* What comes first, an invalid opcode, too many prefixes, or a page that can't be executed, is the
+ * processor's own secret. */
 static int is_unsure(int sig, const siginfo_t *info, const greg_t *g)
 {
     int border = start + 15 > CODE + PAGE, many = prefixes > 1;

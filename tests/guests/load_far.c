@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * load_far.c -- an image at fixed addresses with segments 100 TiB apart, as proot's loader is: what lies
- * between them is free.
- * variant: nopie cflags=-no-pie -fno-asynchronous-unwind-tables -Wl,--section-start=.far=0x600000000000
- * variant: static cflags=-static -fno-asynchronous-unwind-tables -Wl,--section-start=.far=0x600000000000 */
+ * load_far.c -- an image at fixed addresses with segments 100 TiB apart, as proot's loader is: what
+ * lies between them is free.
+ * variant: nopie cflags=-no-pie -fno-asynchronous-unwind-tables
+ * -Wl,--section-start=.far=0x600000000000 variant: static cflags=-static
+ * -fno-asynchronous-unwind-tables -Wl,--section-start=.far=0x600000000000 */
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * load_odd.c -- programs that the kernel runs though their headers are odd: segments in any order and one
- * over the other, headers in two segments or none, class and byte order that it doesn't look at, the end missing.
- * guest: modes=children */
+ * load_odd.c -- programs that the kernel runs though their headers are odd: segments in any order
+ * and one over the other, headers in two segments or none, class and byte order that it doesn't
+ * look at, the end missing. guest: modes=children */
 #define _GNU_SOURCE
 #include "guest.h"
 
@@ -13,8 +13,8 @@
 
 enum { PAGE = 4096, CODE = PAGE, DATA = 2 * PAGE, SIZE = 3 * PAGE };
 
-/* The program: exits with the byte at the begin of the page behind it, plus 16 times the number of pages from
- * AT_PHDR to its code. */
+/* The program: exits with the byte at the begin of the page behind it, plus 16 times the number of
+ * pages from AT_PHDR to its code. */
 extern const char program[], program_end[];
 __asm__(".pushsection .rodata\n"
         "program:\n"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * load_sanitizer.c -- programs built with a sanitizer: its runtime wants its own layout of the address
- * space, and maps tens of terabytes at fixed places.
+ * load_sanitizer.c -- programs built with a sanitizer: its runtime wants its own layout of the
+ * address space, and maps tens of terabytes at fixed places.
  * guest: compare=all modes=-stress,-insns1 timeout=60
  * variant: gcc cflags=-fsanitize=thread needs=path:/usr/lib/x86_64-linux-gnu/libtsan.so.2
  * variant: clang cc=clang cflags=-fsanitize=thread
@@ -57,8 +57,8 @@ static void test_mappings(void)
     CHECK(munmap(q, 4 * len) == 0);
 }
 
-/* The leak checker's own process, which shares the memory, stops all threads and reads their registers.
- * What `kept` points to is named by the stack only. */
+/* The leak checker's own process, which shares the memory, stops all threads and reads their
+ * registers. What `kept` points to is named by the stack only. */
 static void test_leak(int leak)
 {
     void *volatile kept = malloc(100);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * mem_personality.c -- READ_IMPLIES_EXEC: what the thread maps readable is executable as well. A thread's
- * personality is its own, and what it starts has it too.
+ * mem_personality.c -- READ_IMPLIES_EXEC: what the thread maps readable is executable as well. A
+ * thread's personality is its own, and what it starts has it too.
  * guest: */
 #define _GNU_SOURCE
 #include "guest.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * proc_family.c -- children of all kinds: every way to wait, subreapers, groups and sessions, orphaned
- * groups, death signals, pidfds, clone's flags, name spaces, set*id with threads.
+ * proc_family.c -- children of all kinds: every way to wait, subreapers, groups and sessions,
+ * orphaned groups, death signals, pidfds, clone's flags, name spaces, set*id with threads.
  * guest: timeout=60
  * variant: pie
  * variant: static cflags=-static */

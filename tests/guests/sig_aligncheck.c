@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sig_aligncheck.c -- with the AC flag set, which makes unaligned accesses fault: system calls,
- * signals, faults, timers, code that is new or changed. Everything between on() and off() is free of
- * unaligned accesses but for the one that is meant. */
+ * signals, faults, timers, code that is new or changed. Everything between on() and off() is free
+ * of unaligned accesses but for the one that is meant. */
 #define _GNU_SOURCE
 #include "guest.h"
 

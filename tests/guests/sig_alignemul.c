@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_alignemul.c -- with the AC flag set: unaligned operands of instructions that load selectors or branch by them,
- * at every misalignment, in memory that can't be read too.
+ * sig_alignemul.c -- with the AC flag set: unaligned operands of instructions that load selectors
+ * or branch by them, at every misalignment, in memory that can't be read too.
  * guest: cflags=-O1 needs=fsgsbase */
 #define _GNU_SOURCE
 #include "guest.h"

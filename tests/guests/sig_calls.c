@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_calls.c -- signals that arrive anywhere in calls and returns: at each instruction that a handler is
- * shown, all registers, the flags and the words at and below the stack pointer are what they are natively.
- * guest: timeout=60 */
+ * sig_calls.c -- signals that arrive anywhere in calls and returns: at each instruction that a
+ * handler is shown, all registers, the flags and the words at and below the stack pointer are what
+ * they are natively. guest: timeout=60 */
 #define _GNU_SOURCE
 #include "guest.h"
 
@@ -12,8 +12,8 @@
 
 #define SIGNALS 20000
 
-/* Calls of all kinds. r12 to r15, rbp, rax, rcx, rdx, rsi and rdi hold constants all along; flags: carry
- * is set. rbx counts. Labels: callees, places that are returned to. */
+/* Calls of all kinds. r12 to r15, rbp, rax, rcx, rdx, rsi and rdi hold constants all along; flags:
+ * carry is set. rbx counts. Labels: callees, places that are returned to. */
 void calls(volatile int *stop);
 extern const char calls_begin[], calls_end[], callee[], callee_ret[], far_callee[], ret1[], ret2[],
     ret3[], ret4[];

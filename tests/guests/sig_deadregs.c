@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_deadregs.c -- a handler sees the registers that the program overwrites right behind the instruction that
- * faults: nothing may have been put into them before (by the code of a tool, say).
+ * sig_deadregs.c -- a handler sees the registers that the program overwrites right behind the
+ * instruction that faults: nothing may have been put into them before (by the code of a tool, say).
  * guest: cflags=-O1 */
 #define _GNU_SOURCE
 #include "guest.h"
@@ -24,8 +24,8 @@ static void handler(int sig, siginfo_t *info, void *context)
     g[REG_RIP] = g[REG_R15];
 }
 
-/* All registers get a number each; the instruction faults, in a block of its own; all are overwritten then, the
- * flags are not. */
+/* All registers get a number each; the instruction faults, in a block of its own; all are
+ * overwritten then, the flags are not. */
 #define FAULTS(before, insn)                                                                      \
     __asm__ volatile(before "\n\tlea 1f(%%rip), %%r15\n\t"                                        \
                             "mov $2, %%ecx; mov $3, %%edx; mov $4, %%ebx; mov $5, %%esi\n\t"      \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_forged.c -- handlers that change their frame in every way, and frames that find no room: each field
- * as the kernel takes or refuses it, each case in a child of its own.
+ * sig_forged.c -- handlers that change their frame in every way, and frames that find no room: each
+ * field as the kernel takes or refuses it, each case in a child of its own.
  * guest: cflags=-O1 needs=avx2 timeout=60 */
 #define _GNU_SOURCE
 #include "guest.h"

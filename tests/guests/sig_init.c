@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_init.c -- the first process of a pid name space is spared the default actions of signals that are
- * sent to it from inside, its children are not.
+ * sig_init.c -- the first process of a pid name space is spared the default actions of signals that
+ * are sent to it from inside, its children are not.
  * guest: needs=root */
 #define _GNU_SOURCE
 #include <sched.h>

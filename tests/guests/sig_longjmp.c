@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_longjmp.c -- handlers that never return: siglongjmp out of SIGSEGV 10000 times, longjmp without
- * mask, swapcontext in a handler, handlers that repair the cause. */
+ * sig_longjmp.c -- handlers that never return: siglongjmp out of SIGSEGV 10000 times, longjmp
+ * without mask, swapcontext in a handler, handlers that repair the cause. */
 #define _GNU_SOURCE
 #include "guest.h"
 

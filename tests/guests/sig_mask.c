@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_mask.c -- masks, pending signals, order of delivery, sigwait, signalfd; the temporary masks of
- * sigsuspend, ppoll, pselect and epoll_pwait. */
+ * sig_mask.c -- masks, pending signals, order of delivery, sigwait, signalfd; the temporary masks
+ * of sigsuspend, ppoll, pselect and epoll_pwait. */
 #define _GNU_SOURCE
 #include "guest.h"
 
@@ -211,8 +211,8 @@ static void test_signalfd(void)
     mask(SIG_SETMASK, 0, 0, 0);
 }
 
-/* Each call with SIGUSR1 pending and blocked, and a temporary mask of SIGUSR2 only. SIGUSR1's handler
- * blocks SIGALRM too. */
+/* Each call with SIGUSR1 pending and blocked, and a temporary mask of SIGUSR2 only. SIGUSR1's
+ * handler blocks SIGALRM too. */
 static void test_temporary(void)
 {
     sigset_t temp = of(SIGUSR2, 0, 0);

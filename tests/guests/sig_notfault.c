@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_notfault.c -- the signals of faults, sent by the kernel for other reasons: as a child's exit signal, with
- * codes above 0 as those of faults, and for a descriptor (F_SETSIG). */
+ * sig_notfault.c -- the signals of faults, sent by the kernel for other reasons: as a child's exit
+ * signal, with codes above 0 as those of faults, and for a descriptor (F_SETSIG). */
 #define _GNU_SOURCE
 #include "guest.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_open.c -- what the runtime needs for itself, used by the guest: signal 64, and SIGSEGV and its
- * like sent by kill: blocked, pending, waited for, ignored, queued. */
+ * sig_open.c -- what the runtime needs for itself, used by the guest: signal 64, and SIGSEGV and
+ * its like sent by kill: blocked, pending, waited for, ignored, queued. */
 #define _GNU_SOURCE
 #include "guest.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_queuefull.c -- the user's queue of real-time signals is full: threads are still created, stopped
- * and cancelled, code still changes, the process still forks.
+ * sig_queuefull.c -- the user's queue of real-time signals is full: threads are still created,
+ * stopped and cancelled, code still changes, the process still forks.
  * guest: timeout=60 */
 #define _GNU_SOURCE
 #include "guest.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_sender.c -- a signal that ends the process by default does so before its sender goes on, whichever
- * thread takes it; the sender has it blocked.
+ * sig_sender.c -- a signal that ends the process by default does so before its sender goes on,
+ * whichever thread takes it; the sender has it blocked.
  * guest: */
 #include <pthread.h>
 #include <signal.h>

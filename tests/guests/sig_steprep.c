@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_steprep.c -- TF and repeated string instructions: a SIGTRAP behind each turn, with the registers of that
- * moment; counts of none and one, comparisons that end early, 32-bit counts, faults in the middle. */
+ * sig_steprep.c -- TF and repeated string instructions: a SIGTRAP behind each turn, with the
+ * registers of that moment; counts of none and one, comparisons that end early, 32-bit counts,
+ * faults in the middle. */
 #define _GNU_SOURCE
 #include "guest.h"
 

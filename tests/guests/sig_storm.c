@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_storm.c -- signals as fast as they go, against threads in tight loops that check all registers,
- * in system calls, in malloc, in vector code, in string instructions; nothing may be disturbed, and
- * no queued signal lost.
+ * sig_storm.c -- signals as fast as they go, against threads in tight loops that check all
+ * registers, in system calls, in malloc, in vector code, in string instructions; nothing may be
+ * disturbed, and no queued signal lost.
  * guest: timeout=60 */
 #define _GNU_SOURCE
 #include "guest.h"

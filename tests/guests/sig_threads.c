@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sig_threads.c -- signals and threads: who gets a signal for the process; a thread that waits for
- * all signals; cancellation and setuid, for which libc uses signals 32 and 33; threads that end with
- * signals under way.
+ * all signals; cancellation and setuid, for which libc uses signals 32 and 33; threads that end
+ * with signals under way.
  * guest: timeout=60 */
 #define _GNU_SOURCE
 #include "guest.h"

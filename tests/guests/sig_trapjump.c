@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_trapjump.c -- a trapping instruction with a jump behind it: the signal's frame names the jump,
- * not the place where the jump goes. */
+ * sig_trapjump.c -- a trapping instruction with a jump behind it: the signal's frame names the
+ * jump, not the place where the jump goes. */
 #define _GNU_SOURCE
 #include "guest.h"
 

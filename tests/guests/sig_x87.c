@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sig_x87.c -- an x87 exception is reported at the next x87 instruction; the frame names the one that has
- * caused it, and its operand. */
+ * sig_x87.c -- an x87 exception is reported at the next x87 instruction; the frame names the one
+ * that has caused it, and its operand. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * smc_dropped.c -- code in a page whose contents are dropped (madvise) and written anew, beside and behind
- * the call that does so: the first write meets a page that is not present.
+ * smc_dropped.c -- code in a page whose contents are dropped (madvise) and written anew, beside and
+ * behind the call that does so: the first write meets a page that is not present.
  * guest: */
 #define _GNU_SOURCE
 #include <sys/mman.h>

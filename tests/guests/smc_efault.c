@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * smc_efault.c -- system calls write into pages that are writable, whatever becomes of the code in them
- * meanwhile: other threads run it, change it, drop it. None fails.
+ * smc_efault.c -- system calls write into pages that are writable, whatever becomes of the code in
+ * them meanwhile: other threads run it, change it, drop it. None fails.
  * guest: timeout=60 */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -159,7 +159,8 @@ static void replaced(void)
     puts("replaced");
 }
 
-/* Changed pages of a file are dropped, or move away: the file's contents are there again, without a write. */
+/* Changed pages of a file are dropped, or move away: the file's contents are there again, without a
+ * write. */
 static void dropped_changes(void)
 {
     const int prot = PROT_READ | PROT_WRITE | PROT_EXEC;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * smc_syscalls.c -- system calls that write into a page with code, while that page has been run: a call
- * takes effect once, also those that take something away before they write; and a call with a bad
- * pointer fails once. */
+ * smc_syscalls.c -- system calls that write into a page with code, while that page has been run: a
+ * call takes effect once, also those that take something away before they write; and a call with a
+ * bad pointer fails once. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <signal.h>

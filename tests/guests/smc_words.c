@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * smc_words.c -- words that the kernel writes, in pages that also hold running code: a thread's number
- * that is cleared at its end, robust mutexes, read() and its like; and a call that fails with EFAULT is
- * not done twice.
+ * smc_words.c -- words that the kernel writes, in pages that also hold running code: a thread's
+ * number that is cleared at its end, robust mutexes, read() and its like; and a call that fails
+ * with EFAULT is not done twice.
  * guest: timeout=30 */
 #define _GNU_SOURCE
 #include <linux/futex.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_clearsig.c -- clone3 with CLONE_CLEAR_SIGHAND, as fork and as vfork: the child has no handlers,
- * ignores what the parent ignores, and the parent keeps all. */
+ * sys_clearsig.c -- clone3 with CLONE_CLEAR_SIGHAND, as fork and as vfork: the child has no
+ * handlers, ignores what the parent ignores, and the parent keeps all. */
 #define _GNU_SOURCE
 #include "guest.h"
 

@@ -169,7 +169,8 @@ static void own_stack(void)
     munmap(stack, 65536);
 }
 
-/* Addresses for thread numbers that can't be written, or that are in code: no error, nobody is hurt. */
+/* Addresses for thread numbers that can't be written, or that are in code: no error, nobody is
+ * hurt. */
 static int clone_main(void *arg)
 {
     syscall(SYS_exit, 7);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_order.c -- calls that are wrong in more than one way, or in an argument's upper half, or name a closed
- * descriptor that they don't need: the kernel's answer, whatever the number. */
+ * sys_order.c -- calls that are wrong in more than one way, or in an argument's upper half, or name
+ * a closed descriptor that they don't need: the kernel's answer, whatever the number. */
 #define _GNU_SOURCE
 #include "guest.h"
 

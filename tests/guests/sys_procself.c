@@ -267,8 +267,8 @@ static void check_vectors(int argc, char **argv, char **envp)
     printf("cmdline, environ, auxv: good\n");
 }
 
-/* The title that programs like to set: the string that begins where the arguments did, if there is no NUL at
- * their end any more; else all of them. */
+/* The title that programs like to set: the string that begins where the arguments did, if there is
+ * no NUL at their end any more; else all of them. */
 static void check_title(char **argv)
 {
     int argc = 0;

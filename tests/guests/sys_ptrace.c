@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_ptrace.c -- a tracer and its tracees, all of them guests: registers, memory, system calls, single steps,
- * breakpoints, signals, events, interrupts and group stops, as natively.
+ * sys_ptrace.c -- a tracer and its tracees, all of them guests: registers, memory, system calls,
+ * single steps, breakpoints, signals, events, interrupts and group stops, as natively.
  * guest: timeout=60
  * variant: pie
  * variant: static cflags=-static */
@@ -184,7 +184,8 @@ static void emulation(void)
     finish("emulation", pid, PTRACE_CONT);
 }
 
-/* A tracee's options are its own, not those of the one before it; and the old request sets them too. */
+/* A tracee's options are its own, not those of the one before it; and the old request sets them
+ * too. */
 static void own_options(void)
 {
     enum { OLDSETOPTIONS = 21 }; /* asm/ptrace-abi.h */
@@ -531,8 +532,8 @@ static void events(const char *what, void (*fn)(void))
             continue;
         }
         int event = status >> 16;
-        /* Under mtvg a thread's exit event may come when it has been joined, and the process's end then
-         * takes it away from its tracer (DIFFERENCES.md). */
+        /* Under mtvg a thread's exit event may come when it has been joined, and the process's end
+         * then takes it away from its tracer (DIFFERENCES.md). */
         if (pid != first && ptrace(PTRACE_GETEVENTMSG, pid, 0, &message) != 0 && errno == ESRCH) {
             continue;
         }

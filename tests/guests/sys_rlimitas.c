@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_rlimitas.c -- a process limits its own memory (RLIMIT_AS, RLIMIT_DATA): what it can map and what not,
- * threads, children, programs it executes, also under limits that a runtime could not start with, raising
- * the limit again. */
+ * sys_rlimitas.c -- a process limits its own memory (RLIMIT_AS, RLIMIT_DATA): what it can map and
+ * what not, threads, children, programs it executes, also under limits that a runtime could not
+ * start with, raising the limit again. */
 #define _GNU_SOURCE
 #include "guest.h"
 

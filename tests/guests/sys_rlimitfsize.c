@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_rlimitfsize.c -- a process limits the size of the files that it writes: its own files are cut, its
- * children and programs run.
+ * sys_rlimitfsize.c -- a process limits the size of the files that it writes: its own files are
+ * cut, its children and programs run.
  * guest: */
 #define _GNU_SOURCE
 #include "guest.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_seccomp.c -- a filter that traps calls, as browsers' sandboxes install it: the handler sees the guest's
- * calls of these numbers, each with its number in rax, and no others: what the runtime does itself for
- * threads, memory, signals and new code is none of its business.
+ * sys_seccomp.c -- a filter that traps calls, as browsers' sandboxes install it: the handler sees
+ * the guest's calls of these numbers, each with its number in rax, and no others: what the runtime
+ * does itself for threads, memory, signals and new code is none of its business.
  * guest: cflags=-D_GNU_SOURCE */
 #include <errno.h>
 #include <fcntl.h>

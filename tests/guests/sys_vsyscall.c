@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * sys_vsyscall.c -- the fixed page of old programs: three calls that the kernel emulates, where it is
- * configured to. */
+ * sys_vsyscall.c -- the fixed page of old programs: three calls that the kernel emulates, where it
+ * is configured to. */
 #define _GNU_SOURCE
 #include "guest.h"
 

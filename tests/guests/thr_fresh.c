@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * thr_fresh.c -- many threads come to code that nobody has run yet, all in the same moment: all to the
- * same function, or each to one of its own. What the runtime does then is counted by
+ * thr_fresh.c -- many threads come to code that nobody has run yet, all in the same moment: all to
+ * the same function, or each to one of its own. What the runtime does then is counted by
  * tests/translators.py.
  * Arguments: same|own THREADS ROUNDS [where, to print where the functions are]
  * guest: timeout=60

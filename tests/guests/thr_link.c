@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * thr_link.c -- threads meet new code in the same moments: each common function is found, translated
- * and linked to by several threads, with nothing of the program's between them that orders them but a
- * yield. A race checker around the runtime (tests/outer.py) sees a missing lock or ordering here.
- * guest:
+ * thr_link.c -- threads meet new code in the same moments: each common function is found,
+ * translated and linked to by several threads, with nothing of the program's between them that
+ * orders them but a yield. A race checker around the runtime (tests/outer.py) sees a missing lock
+ * or ordering here. guest:
  * variant: pie
  * variant: static cflags=-static */
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * thr_litmus.c -- the memory model of x86-64: outcomes that it forbids do not happen, whatever the runtime
- * puts between two instructions. (Allowed ones may or may not happen and are not looked at.)
- * Names as in Alglave, Maranget, Tautschnig, "Herding cats", 2014, and Sewell et al., "x86-TSO", 2010.
- * guest: timeout=60 cflags=-mcx16 */
+ * thr_litmus.c -- the memory model of x86-64: outcomes that it forbids do not happen, whatever the
+ * runtime puts between two instructions. (Allowed ones may or may not happen and are not looked
+ * at.) Names as in Alglave, Maranget, Tautschnig, "Herding cats", 2014, and Sewell et al.,
+ * "x86-TSO", 2010. guest: timeout=60 cflags=-mcx16 */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -263,7 +263,8 @@ static void *adder(void *arg)
     return NULL;
 }
 
-/* Aligned: 8 bytes always, 16 bytes by processors with AVX (Intel SDM vol. 3, 9.1.1; AMD likewise). */
+/* Aligned: 8 bytes always, 16 bytes by processors with AVX (Intel SDM vol. 3, 9.1.1; AMD
+ * likewise). */
 static _Alignas(64) volatile uint64_t pair[2];
 static volatile int stop;
 
@@ -323,8 +324,8 @@ static void misaligned_wide(void)
 static pthread_barrier_t barrier;
 static long arrived; /* atomic */
 
-/* The last moment before a batch: those that take part leave within some nanoseconds, if they have a
- * processor each. */
+/* The last moment before a batch: those that take part leave within some nanoseconds, if they have
+ * a processor each. */
 static void meet(int batch)
 {
     long all = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * thr_returns.c -- a thread that goes in circles by returns alone waits for another one, which must get its
- * turn (--parallel=no).
+ * thr_returns.c -- a thread that goes in circles by returns alone waits for another one, which must
+ * get its turn (--parallel=no).
  * guest: */
 #include "guest.h"
 

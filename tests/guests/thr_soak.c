@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * thr_soak.c -- everything that threads do to each other, at random and all at once; each part checks
- * itself. tests/soak.py runs it for hours with other arguments.
+ * thr_soak.c -- everything that threads do to each other, at random and all at once; each part
+ * checks itself. tests/soak.py runs it for hours with other arguments.
  * Arguments: SEED THREADS ROUNDS
  * guest: timeout=60 so=plug_a.c
  * variant: two args=1 2 40

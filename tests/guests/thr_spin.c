@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * thr_spin.c -- 200 threads in loops that call nothing, while others fork, create threads, write, run and drop
- * code, and interrupt some of them by signals.
+ * thr_spin.c -- 200 threads in loops that call nothing, while others fork, create threads, write,
+ * run and drop code, and interrupt some of them by signals.
  * guest: timeout=60 modes=default,cache1m,noib,lackey */
 #define _GNU_SOURCE
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * thr_traced.c -- as leak checkers do: a process that shares the program's memory attaches to all its
- * threads, reads their registers, and lets them go, while they compute, map, wait and run new code; the
- * thread that started it waits by yielding its processor.
+ * thr_traced.c -- as leak checkers do: a process that shares the program's memory attaches to all
+ * its threads, reads their registers, and lets them go, while they compute, map, wait and run new
+ * code; the thread that started it waits by yielding its processor.
  * guest: timeout=60 */
 #define _GNU_SOURCE
 #include <dirent.h>

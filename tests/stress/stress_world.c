@@ -7,14 +7,15 @@
  *                [--latency [--spinning=N] [--mixed] [--empty]] [--break=publish|enter|leave]
  *
  * Checked: a stopped world stands still (a pair of plain counters is written by stoppers, read by
- * threads INSIDE; no thread's loop makes a turn); an object that RCU protects is never used after it was poisoned and freed; in
- * sequential mode one thread at a time is INSIDE. These accesses are plain on purpose: TSan, Helgrind
- * and DRD report them if an ordering is missing.
- * --latency:  N threads (default: all) spin INSIDE, the others sleep in a system call; or (--mixed) a
- *             quarter each spins, makes blocking calls, starts threads that end at once, has vfork children.
- *             Prints the distribution of world_stop()'s time, or (--empty) world_stop_empty()'s; the same less
- *             the time for which the stopper was ready to run and had no processor; and both of a loop that
- *             only reads the clock, as a control.
+ * threads INSIDE; no thread's loop makes a turn); an object that RCU protects is never used after
+ * it was poisoned and freed; in sequential mode one thread at a time is INSIDE. These accesses are
+ * plain on purpose: TSan, Helgrind and DRD report them if an ordering is missing.
+ * --latency:  N threads (default: all) spin INSIDE, the others sleep in a system call; or (--mixed)
+ * a
+ *             quarter each spins, makes blocking calls, starts threads that end at once, has vfork
+ *             children. Prints the distribution of world_stop()'s time, or (--empty)
+ *             world_stop_empty()'s; the same less the time for which the stopper was ready to run
+ *             and had no processor; and both of a loop that only reads the clock, as a control.
  * --break:    leaves one ordering out. Helgrind must report it: that tests the annotations. */
 #include "../unit/world_sim.h"
 
@@ -271,7 +272,8 @@ static void *spinning_thread(void *arg)
     return NULL;
 }
 
-/* The system call: TSan makes vfork() a fork, whose child waits for ever if the world was stopped. */
+/* The system call: TSan makes vfork() a fork, whose child waits for ever if the world was
+ * stopped. */
 pid_t bare_vfork(void) __attribute__((returns_twice));
 __asm__(".text\n"
         "bare_vfork:\n"

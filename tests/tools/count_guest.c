@@ -3,9 +3,9 @@
  * tests/lackey_counts.py counts in several ways.
  * Usage:  count_guest            counted by stepcount as well
  *         count_guest a b        the same without faults, signals and code that changes
- *         count_guest timer      with signals at random moments: the exit status tells that it is so,
- *                                and 8 bytes on stdout how many (each costs 4 instructions, 2 loads
- *                                and 1 store: incq; ret; mov; syscall) */
+ *         count_guest timer      with signals at random moments: the exit status tells that it is
+ *                                so, and 8 bytes on stdout how many (each costs 4 instructions,
+ *                                2 loads and 1 store: incq; ret; mov; syscall) */
 #include <asm/prctl.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * probe_code.c -- a tool for the tests only: puts code of its own, chosen by chance, before and behind the
- * guest's instructions, and checks what it computes; checks what is said of the stack pointer, too.
+ * probe_code.c -- a tool for the tests only: puts code of its own, chosen by chance, before and
+ * behind the guest's instructions, and checks what it computes; checks what is said of the stack
+ * pointer, too.
  *     random steps before an instruction compute what C code computes from the registers at a call;
  *     an operand read through %gs (base 0) is what a load from its computed address reads;
  *     each instruction moves rsp as announced.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * seq_events.c -- as seq_race.c, by other means: futexes used as such, epoll with eventfds, semaphores, signals to
- * threads that count in loops and to the process, addresses of malloc() and mmap() in several threads;
- * the clock is read, not looked at, and short timeouts expire. */
+ * seq_events.c -- as seq_race.c, by other means: futexes used as such, epoll with eventfds,
+ * semaphores, signals to threads that count in loops and to the process, addresses of malloc() and
+ * mmap() in several threads; the clock is read, not looked at, and short timeouts expire. */
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * stepcount.c -- counts by single-stepping what lackey counts by instrumentation.
  * Usage:  stepcount program args...     prints "insns loads stores jccs taken jumps calls returns"
- * A step of a rep-prefixed string instruction is one repetition (the processor traps after each); it
- * counts as one instruction when it has ended, as one load or store an element that it touched. Other
- * operands count once, masked and gathered ones too. An instruction that faults is not counted; one
- * behind which a signal handler begins is.
+ * A step of a rep-prefixed string instruction is one repetition (the processor traps after each);
+ * it counts as one instruction when it has ended, as one load or store an element that it touched.
+ * Other operands count once, masked and gathered ones too. An instruction that faults is not
+ * counted; one behind which a signal handler begins is.
  * Decoding is the runtime's own (tested against the hardware in tests/unit/test_decode_hw.c); what
  * is tested here is the counting. One thread. */
 /* layers: mt_base mt_jit */

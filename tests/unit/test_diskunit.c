@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * test_diskunit.c -- U1: blocks of random instructions are lowered, encoded, and made again in another
- * place; there they must be what lower.c makes there of the same instructions. U2: damaged units are
- * refused, or stay inside their room. */
+ * test_diskunit.c -- U1: blocks of random instructions are lowered, encoded, and made again in
+ * another place; there they must be what lower.c makes there of the same instructions. U2: damaged
+ * units are refused, or stay inside their room. */
 /* layers: mt_sched mt_jit mt_guest mt_base */
 #include "base/options.h"
 #include "guest/layout.h"

@@ -380,8 +380,8 @@ static void checked_bytes(void **state)
     }
 }
 
-/* With the next instruction's field announced (lower_field_behind()) nothing stands between the two, and what
- * is put into the first one does not change it. */
+/* With the next instruction's field announced (lower_field_behind()) nothing stands between the
+ * two, and what is put into the first one does not change it. */
 static void beside_jumps(void **state)
 {
     static const Bytes first[] = {

@@ -846,7 +846,8 @@ static void *hand_over_later(void *arg)
     return NULL;
 }
 
-/* One that waits for its turn is stopped by a tracer and let go: it waits as before, and gets it. */
+/* One that waits for its turn is stopped by a tracer and let go: it waits as before, and gets
+ * it. */
 static void frozen_waiter(void)
 {
     Sim *s, *waits;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * preloaded.c -- for load_preload.c: says that it is there, and takes the place of a function of libc's
- * in a way that no runtime would survive. */
+ * preloaded.c -- for load_preload.c: says that it is there, and takes the place of a function of
+ * libc's in a way that no runtime would survive. */
 #include <stddef.h>
 #include <unistd.h>
 
