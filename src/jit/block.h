@@ -59,7 +59,7 @@ typedef struct EdgeTool {
 
 /* What a tool adds to a block. */
 typedef struct BlockTool {
-    u32 key; /* version, chosen by the tool; 0: of those reached through the indirect-branch tables */
+    u32 key; /* version, chosen by the tool; 0: those reached through the indirect-branch tables */
     u32 extra; /* bytes behind the pc map: side table and call sites (instr.h); 0: none */
 } BlockTool;
 
