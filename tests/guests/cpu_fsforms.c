@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * FS-relative operands in all addressing forms: base, index, displacement, none, extended
  * registers, rsp, 32-bit addresses, strings, xlat, all registers used, VEX, pop, call and jump, and
- * a fault. guest: needs=avx cflags=-fno-pie -no-pie -mavx */
+ * a fault.
+ * guest: needs=avx cflags=-fno-pie -no-pie -mavx */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * load_far.c -- an image at fixed addresses with segments 100 TiB apart, as proot's loader is: what
  * lies between them is free.
+ * guest: libs=-Wl,--section-start=.far=0x600000000000
  * variant: nopie cflags=-no-pie -fno-asynchronous-unwind-tables
- * -Wl,--section-start=.far=0x600000000000 variant: static cflags=-static
- * -fno-asynchronous-unwind-tables -Wl,--section-start=.far=0x600000000000 */
+ * variant: static cflags=-static -fno-asynchronous-unwind-tables */
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -25,8 +25,8 @@ int main(void)
     void *between = mmap((void *)0x300000000000, 4096, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     CHECK(between == (void *)0x300000000000);
-    int *heap = sbrk(
-        8192); /* the break's place is another matter natively: behind the last segment */
+    /* The break's place is another matter natively: behind the last segment. */
+    int *heap = sbrk(8192);
     CHECK(heap != (void *)-1);
     heap[100] = 1;
     puts("ok");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * load_odd.c -- programs that the kernel runs though their headers are odd: segments in any order
  * and one over the other, headers in two segments or none, class and byte order that it doesn't
- * look at, the end missing. guest: modes=children */
+ * look at, the end missing.
+ * guest: modes=children */
 #define _GNU_SOURCE
 #include "guest.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sig_calls.c -- signals that arrive anywhere in calls and returns: at each instruction that a
  * handler is shown, all registers, the flags and the words at and below the stack pointer are what
- * they are natively. guest: timeout=60 */
+ * they are natively.
+ * guest: timeout=60 */
 #define _GNU_SOURCE
 #include "guest.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * sig_execwindow.c -- a signal that comes while a program is executed is handled by the old program
  * or kills the new one; it is never lost. A timer, which goes on through exec, sweeps over the
- * moments. guest: timeout=60 */
+ * moments.
+ * guest: timeout=60 */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>

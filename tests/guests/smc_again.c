@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * smc_again.c -- code that changes often, then runs long without a change, then changes again: each
  * change is seen, by the thread that makes it and by others that have been told, also where the
- * code writes to its page. guest: timeout=30 */
+ * code writes to its page.
+ * guest: timeout=30 */
 #include <pthread.h>
 #include <sys/mman.h>
 

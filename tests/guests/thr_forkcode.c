@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * thr_forkcode.c -- fork while other threads write code, run it and drop it: the child's code is
  * what it was at the fork, and the child goes on changing it. One page with code is not inherited
- * at all. guest: timeout=60 */
+ * at all.
+ * guest: timeout=60 */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * thr_grow.c -- a program becomes large while its threads, more than there are processors, run: the
  * translator changes how calls and returns are translated (--return-stack=auto), and throws all
- * code away. guest: timeout=60 modes=default,nochain,near,loop,rstack
+ * code away.
+ * guest: timeout=60 modes=default,nochain,near,loop,rstack
  * variant: pie */
 #define _GNU_SOURCE
 #include "guest.h"

@@ -2,7 +2,8 @@
  * thr_link.c -- threads meet new code in the same moments: each common function is found,
  * translated and linked to by several threads, with nothing of the program's between them that
  * orders them but a yield. A race checker around the runtime (tests/outer.py) sees a missing lock
- * or ordering here. guest:
+ * or ordering here.
+ * guest:
  * variant: pie
  * variant: static cflags=-static */
 #include <pthread.h>

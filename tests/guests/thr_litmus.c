@@ -2,7 +2,8 @@
  * thr_litmus.c -- the memory model of x86-64: outcomes that it forbids do not happen, whatever the
  * runtime puts between two instructions. (Allowed ones may or may not happen and are not looked
  * at.) Names as in Alglave, Maranget, Tautschnig, "Herding cats", 2014, and Sewell et al.,
- * "x86-TSO", 2010. guest: timeout=60 cflags=-mcx16 */
+ * "x86-TSO", 2010.
+ * guest: timeout=60 cflags=-mcx16 */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>

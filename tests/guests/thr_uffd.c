@@ -2,7 +2,8 @@
  * thr_uffd.c -- page faults that other threads of the same program end (userfaultfd): of loads,
  * stores, string instructions and atomics, by several threads, while others compute and wait; a
  * signal arrives in one. And, where that is allowed, of the kernel's stores in calls that never
- * block otherwise. guest: timeout=60 */
+ * block otherwise.
+ * guest: timeout=60 */
 
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -67,6 +67,8 @@ def read_guests(folder):
             for _, line in zip(range(60), f):
                 line = line.split("*/")[0].strip()
                 found = re.match(r"^(?:/\*|\*|//|#)?\s*(guest|variant):\s*(.*)$", line)
+                if not found and re.search(r"[\w.\]] (guest|variant): *(\w+=|\w+ \w+=|$)", line):
+                    raise ValueError(f"{path}: {line!r} must stand on a line of its own")
                 if found and found.group(1) == "guest":
                     common.update(_parse(found.group(2)))
                 elif found:
