@@ -27,6 +27,7 @@
 #include "sys/sys.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <linux/sched.h>
@@ -202,22 +203,38 @@ static void take_state(const StartArgs *s)
     cpu_set_fs_base((s->flags & CLONE_SETTLS) ? s->tls : s->fs_base);
 }
 
+/* What children sleep on: the wake-up comes when the child may have freed its StartArgs, and that
+ * memory be another thread's. Counts, by the address of the StartArgs. */
+static u32 told[16]; /* atomic */
+
+static u32 *told_word(const StartArgs *s)
+{
+    return &told[(uintptr_t)s / 64 % MT_ARRAY_SIZE(told)];
+}
+
 /* The parent stores the new number to the guest's CLONE_PARENT_SETTID word, which usually is the
  * CLONE_CHILD_CLEARTID word too: the child must not run, and end, before that. The parent is
  * quicker than the start of a thread, so the child hardly ever sleeps here. */
 static void wait_for_parent(StartArgs *s)
 {
+    u32 *word = told_word(s);
+    u32 count = mt_load_acquire(word);
+
     while (mt_load_acquire(&s->ready) == 0) {
-        futex_wait(&s->ready, 0, -1);
+        futex_wait(word, count, -1);
+        count = mt_load_acquire(word);
     }
 }
 
 static void tell_child(StartArgs *s)
 {
-    /* REL pairs with wait_for_parent(). The child frees s as soon as it sees the 1; the wake-up of
-     * an address that is gone does nothing. */
+    u32 *word = told_word(s);
+
+    /* REL pairs with wait_for_parent(). The child frees s as soon as it sees the 1. It does not
+     * sleep past it: `ready` is stored before the count, and the child reads them the other way. */
     mt_store_release(&s->ready, 1);
-    futex_wake(&s->ready, 1);
+    mt_fetch_add(word, 1);
+    futex_wake(word, INT_MAX);
 }
 
 static void *thread_main(void *arg)
