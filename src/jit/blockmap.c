@@ -311,10 +311,11 @@ __attribute__((target("crc32"))) static u32 *ibt2_slot(GuestAddr pc)
 static void ibt_remove_locked(Block *b)
 {
     CacheOff ind = mt_load_seq(&b->ind);
-    u32 own = (u32)cache_exec_addr(ind), own2 = own;
+    u64 own = cache_exec_addr(ind);
+    u32 own2 = (u32)own;
 
     if (ind != 0) {
-        mt_cas(ibt_slot(b->pc), &own, (u32)mt_cache.glue_ib_miss);
+        mt_cas(ibt_slot(b->pc), &own, mt_cache.glue_ib_miss);
         if (mt_cache.ibt2 != NULL) {
             mt_cas(ibt2_slot(b->pc), &own2, 0);
         }
@@ -323,7 +324,7 @@ static void ibt_remove_locked(Block *b)
 
 static void ibt_put(GuestAddr pc, CacheOff ind)
 {
-    mt_store_seq(ibt_slot(pc), (u32)cache_exec_addr(ind));
+    mt_store_seq(ibt_slot(pc), cache_exec_addr(ind));
     if (mt_cache.ibt2 != NULL) {
         mt_store_seq(ibt2_slot(pc), (u32)cache_exec_addr(ind));
     }

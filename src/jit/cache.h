@@ -16,9 +16,9 @@ typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
  * program grows, from bit 2 on, where the processor has a fast pext, which leaves the flags alone;
  * else the low 16 (movzx). A miss looks in the second (entry.S), by 16 bits of its CRC, so that two
  * targets which collide in one hardly ever do in the other. Returns over the processor's return
- * stack look in a table of their own, of return points: 13 to 20 bits from bit
- * 3 on, since calls are some bytes apart. Entries are of 4 bytes, since the cache is below 2 GiB,
- * and the fewer cache lines the tables take, the better. */
+ * stack look in a table of their own, which names return points by 4 bytes: 13 to 20 bits from bit
+ * 3 on, since calls are some bytes apart, and since the fewer cache lines the tables take, the
+ * better. */
 #define MT_IBT_BITS_MIN 13
 #define MT_IBT_BITS_MAX 18
 #define MT_IBT_SHIFT 2
@@ -28,7 +28,7 @@ typedef u32 CacheOff; /* from mt_cache.exec / mt_cache.write */
 #define MT_RET_BITS_MIN 13
 #define MT_RET_BITS_MAX 20
 #define MT_RET_SIZE (1u << MT_RET_BITS_MAX)
-#define MT_IBT_BYTES ((MT_IBT_SIZE + MT_IBT2_SIZE + MT_RET_SIZE) * 4u)
+#define MT_IBT_BYTES (MT_IBT_SIZE * 8u + MT_IBT2_SIZE * 4u + MT_RET_SIZE * 4u)
 #define MT_GLUE_BYTES 4096u
 #define MT_CHUNK_MAX 65536u
 #define MT_GLUE_TARGET 8u /* a jump of the glue: where its target's address stands */
@@ -46,7 +46,7 @@ typedef struct Cache {
     u64 exec;         /* address of the range (< 2 GiB); executable from MT_IBT_BYTES on */
     u8 *write;        /* what to add an offset >= MT_IBT_BYTES to for the writable view */
     u64 size;         /* bytes of the whole range */
-    u32 *ibt;         /* first table: address of an indirect entry, or of the miss stub */
+    u64 *ibt;         /* first table: address of an indirect entry, or of the miss stub */
     u32 *ibt2;        /* second table: the same, or 0; NULL: no CRC32, --ib-second=no */
     u32 *ret;         /* returns: address of a return point, or of the miss stub */
     u32 ibt_mask_at;  /* address of a 64-bit copy of ibt_mask, for pext; 0: no pext, 16 bits */
@@ -162,7 +162,7 @@ static inline u32 cache_index(GuestAddr pc, u32 mask)
 }
 
 /* The slot of the first table for a guest address. */
-static inline u32 *ibt_slot(GuestAddr pc)
+static inline u64 *ibt_slot(GuestAddr pc)
 {
     return &mt_cache.ibt[cache_index(pc, mt_load_relaxed(&mt_cache.ibt_mask))];
 }

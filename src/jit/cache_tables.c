@@ -38,8 +38,8 @@ static void ibt_clear(void)
 
     madvise(mt_cache.ibt, (last + 1) * sizeof(*mt_cache.ibt), MADV_POPULATE_WRITE);
     for (u32 i = 0; i <= last; i++) {
-        /* a halted thread may be looking */
-        mt_store_relaxed(&mt_cache.ibt[i], (u32)mt_cache.glue_ib_miss);
+        mt_store_relaxed(&mt_cache.ibt[i],
+                         mt_cache.glue_ib_miss); /* a halted thread may be looking */
     }
     if (mt_cache.ibt2 != NULL) {
         madvise(mt_cache.ibt2, MT_IBT2_SIZE * sizeof(*mt_cache.ibt2), MADV_DONTNEED);
@@ -125,9 +125,9 @@ int cache_tables_map(void)
     annot_ignore(p, MT_IBT_BYTES); /* words that are only accessed atomically */
     mt_cache.ibt = p;
     if (CPU_FEATURE_PRESENT(SSE4_2) && mt_opts.ib_second) {
-        mt_cache.ibt2 = mt_cache.ibt + MT_IBT_SIZE;
+        mt_cache.ibt2 = (u32 *)(mt_cache.ibt + MT_IBT_SIZE);
     }
-    mt_cache.ret = mt_cache.ibt + MT_IBT_SIZE + MT_IBT2_SIZE;
+    mt_cache.ret = (u32 *)(mt_cache.ibt + MT_IBT_SIZE) + MT_IBT2_SIZE;
     return 0;
 }
 

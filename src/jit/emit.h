@@ -67,31 +67,6 @@ static inline void emit_fs_load(Emit *e, u32 reg, u32 disp)
     emit_fs_op(e, 0x8b, reg, disp);
 }
 
-/* op %reg, %fs:field(%rip): a byte shorter than by an absolute displacement; the segment's base is
- * added all the same. For code that stays where it is. (8 bytes) */
-static inline void emit_field_op(Emit *e, u8 op, u32 reg, u32 disp)
-{
-    emit_u8(e, 0x64);
-    emit_u8(e, (u8)(0x48 | (reg >> 3) << 2));
-    emit_u8(e, op);
-    emit_u8(e, (u8)(0x05 | (reg & 7) << 3));
-    emit_u32(e, disp - (u32)(e->x + 4));
-}
-
-#define MT_FIELD_OP 8
-
-/* mov %reg, %fs:field(%rip) */
-static inline void emit_field_store(Emit *e, u32 reg, u32 disp)
-{
-    emit_field_op(e, 0x89, reg, disp);
-}
-
-/* mov %fs:field(%rip), %reg */
-static inline void emit_field_load(Emit *e, u32 reg, u32 disp)
-{
-    emit_field_op(e, 0x8b, reg, disp);
-}
-
 /* movl $imm, %fs:disp (12 bytes) */
 static inline void emit_fs_store_imm32(Emit *e, u32 disp, u32 imm)
 {

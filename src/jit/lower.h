@@ -123,11 +123,11 @@ CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body);
 /* Writes an entry for host calls: replaces the return point's address on the stack by the guest's
  * return address, which is in rax, and reloads rax from slot[3]. At most MT_CALL_ENTRY_BYTES.
  * Returns where it begins. */
-#define MT_CALL_ENTRY_BYTES 17
+#define MT_CALL_ENTRY_BYTES 18
 CacheOff lower_call_entry(Emit *e, u64 body);
 /* Offsets in it at which the word at the stack pointer, and rax, have been put right. */
 #define MT_CALL_STORED 4
-#define MT_CALL_RELOADED 12
+#define MT_CALL_RELOADED 13
 
 /* The guest address that a return point is for. */
 GuestAddr lower_return_pc(CacheOff point);

@@ -46,17 +46,16 @@ u32 lower_ib_index(Emit *e, u32 mask_at)
         emit_bytes(e, "\x0f\xb7\xc9", 3);
         return 3;
     }
-    emit_bytes(e, "\xc4\xe2\xf2\xf5\x0d", 5);
-    emit_u32(e, mask_at - (u32)(e->x + 4));
-    return 9;
+    emit_bytes(e, "\xc4\xe2\xf2\xf5\x0c\x25", 6);
+    emit_u32(e, mask_at);
+    return 10;
 }
 
-/* mov %rcx, slot[1]; (index to %rcx); mov table(, %rcx, 4), %ecx; jmp *%rcx
- * LIVE: rcx = target */
+/* mov %rcx, slot[1]; (index to %rcx); jmp *table(, %rcx, 8)      LIVE: rcx = target */
 u32 lower_ib_jump(Lower *l, PcStep *steps)
 {
-    emit_field_store(&l->e, MT_RCX, SLOT(1));
-    steps[0] = (PcStep){MT_FIELD_OP, PC_TGT_RCX};
+    emit_fs_store(&l->e, MT_RCX, SLOT(1));
+    steps[0] = (PcStep){9, PC_TGT_RCX};
     if (l->exit_key != 0) {
         /* movl $key, exit_arg; jmp glue: the tables know version 0 only */
         emit_fs_store_imm32(&l->e, MT_TP(exit_arg), l->exit_key);
@@ -71,12 +70,10 @@ u32 lower_ib_jump(Lower *l, PcStep *steps)
         return 2;
     }
     steps[1] = (PcStep){(u8)lower_ib_index(&l->e, mt_cache.ibt_mask_at), PC_TGT_SLOT};
-    emit_bytes(&l->e, "\x8b\x0c\x8d", 3);
+    emit_bytes(&l->e, "\xff\x24\xcd", 3);
     emit_u32(&l->e, (u32)mt_cache.exec);
     steps[2] = (PcStep){7, PC_TGT_SLOT};
-    emit_bytes(&l->e, "\xff\xe1", 2);
-    steps[3] = (PcStep){2, PC_TGT_SLOT};
-    return 4;
+    return 3;
 }
 
 /* The near return without it. */
@@ -85,8 +82,8 @@ void lower_ret(Lower *l, const Insn *in)
     PcStep s[8];
     u32 n = 0;
 
-    emit_field_store(&l->e, MT_RCX, SLOT(0));
-    s[n++] = (PcStep){MT_FIELD_OP, PC_SAME};
+    emit_fs_store(&l->e, MT_RCX, SLOT(0));
+    s[n++] = (PcStep){9, PC_SAME};
     if (in->ret_pop == 0) {
         emit_u8(&l->e, 0x59); /* pop %rcx */
         s[n++] = (PcStep){1, PC_SAME};
@@ -148,8 +145,8 @@ void lower_indirect(Lower *l, const Insn *in)
     PcStep s[16];
     u32 n = 0;
 
-    emit_field_store(&l->e, MT_RCX, SLOT(0));
-    s[n++] = (PcStep){MT_FIELD_OP, PC_SAME};
+    emit_fs_store(&l->e, MT_RCX, SLOT(0));
+    s[n++] = (PcStep){9, PC_SAME};
     n += emit_load_target(l, in, s + n);
     if (in->cls == INSN_CALL_IND && lower_over_retstack(l)) {
         lower_stack_call_ind(l, in, s, n);
@@ -186,15 +183,15 @@ CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
     }
     emit_u64(e, pc);
     entry = (CacheOff)(e->x - mt_cache.exec);
-    emit_field_load(e, MT_RCX, SLOT(1));
+    emit_fs_load(e, MT_RCX, SLOT(1));
     if (low_address(pc)) {
         emit_bytes(e, "\x48\x8d\x89", 3);
         emit_u32(e, one - (u32)pc);
     } else {
-        emit_field_store(e, MT_RDX, SLOT(2));
+        emit_fs_store(e, MT_RDX, SLOT(2));
         emit_mov_imm64(e, MT_RDX, one - pc);
         emit_bytes(e, "\x48\x8d\x0c\x11", 4); /* lea (%rcx,%rdx), %rcx */
-        emit_field_load(e, MT_RDX, SLOT(2));
+        emit_fs_load(e, MT_RDX, SLOT(2));
     }
     if (mt_cache.fast_loop) {
         emit_u8(e, 0xe2);
@@ -203,7 +200,7 @@ CacheOff lower_ind_entry(Emit *e, GuestAddr pc, u64 body)
         emit_bytes(e, "\xe3\x05", 2);
         emit_jmp(e, mt_cache.glue_ib_miss);
     }
-    emit_field_load(e, MT_RCX, SLOT(0));
+    emit_fs_load(e, MT_RCX, SLOT(0));
     if (body != 0) {
         emit_jmp(e, body);
     }

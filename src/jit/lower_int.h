@@ -64,7 +64,7 @@ void lower_quantum(Lower *l, GuestAddr pc, u32 key);
 /* The index in a table of the target in rcx, to rcx. mask_at: disp32 of pext's mask; 0: the low 16
  * bits. No steps; returns the length in bytes. */
 u32 lower_ib_index(Emit *e, u32 mask_at);
-/* The jump to the target in rcx, whose guest value is in slot[0]: at most 4 steps. */
+/* The jump to the target in rcx, whose guest value is in slot[0]: at most 3 steps. */
 u32 lower_ib_jump(Lower *l, PcStep *steps);
 void lower_indirect(Lower *l, const Insn *in);
 void lower_plain_call(Lower *l, const Insn *in);

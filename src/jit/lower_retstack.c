@@ -29,8 +29,8 @@ static u32 emit_return_point(Lower *l, GuestAddr ret, PcStep *s)
     const u64 one = mt_cache.fast_loop ? 1 : 0;
     u32 n = 0;
 
-    emit_field_load(&l->e, MT_RCX, SLOT(1));
-    s[n++] = (PcStep){MT_FIELD_OP, PC_TGT_RESTORE};
+    emit_fs_load(&l->e, MT_RCX, SLOT(1));
+    s[n++] = (PcStep){9, PC_TGT_RESTORE};
     emit_bytes(&l->e, "\x48\x89\x4c\x24\xf8", 5);
     s[n++] = (PcStep){5, PC_TGT_RESTORE};
     if (low_address(ret)) {
@@ -38,14 +38,14 @@ static u32 emit_return_point(Lower *l, GuestAddr ret, PcStep *s)
         emit_u32(&l->e, (u32)(one - ret));
         s[n++] = (PcStep){7, PC_TGT_SWAPPED};
     } else {
-        emit_field_store(&l->e, MT_RDX, SLOT(2));
-        s[n++] = (PcStep){MT_FIELD_OP, PC_TGT_SWAPPED};
+        emit_fs_store(&l->e, MT_RDX, SLOT(2));
+        s[n++] = (PcStep){9, PC_TGT_SWAPPED};
         emit_mov_imm64(&l->e, MT_RDX, one - ret);
         s[n++] = (PcStep){10, PC_TGT_RDX};
         emit_bytes(&l->e, "\x48\x8d\x0c\x11", 4); /* lea (%rcx,%rdx), %rcx */
         s[n++] = (PcStep){4, PC_TGT_RDX};
-        emit_field_load(&l->e, MT_RDX, SLOT(2));
-        s[n++] = (PcStep){MT_FIELD_OP, PC_TGT_RDX};
+        emit_fs_load(&l->e, MT_RDX, SLOT(2));
+        s[n++] = (PcStep){9, PC_TGT_RDX};
     }
     if (mt_cache.fast_loop) {
         emit_bytes(&l->e, "\xe2\x03\x0f\x1f\x84", 5);
@@ -59,8 +59,8 @@ static u32 emit_return_point(Lower *l, GuestAddr ret, PcStep *s)
     s[n++] = (PcStep){5, PC_TGT_SWAPPED};
     emit_bytes(&l->e, "\x48\x89\xf9", 3);
     s[n++] = (PcStep){3, PC_TGT_SWAPPED};
-    emit_field_load(&l->e, MT_RDI, SLOT(0));
-    s[n++] = (PcStep){MT_FIELD_OP, PC_TGT_SWAPPED};
+    emit_fs_load(&l->e, MT_RDI, SLOT(0));
+    s[n++] = (PcStep){9, PC_TGT_SWAPPED};
     return n;
 }
 
@@ -71,11 +71,11 @@ GuestAddr lower_return_pc(CacheOff point)
     u64 far;
     u32 near;
 
-    if (p[13] == 0x48) { /* the lea */
-        memcpy(&near, p + 16, 4);
+    if (p[14] == 0x48) { /* the lea */
+        memcpy(&near, p + 17, 4);
         return (u32)(one - near);
     }
-    memcpy(&far, p + 23, 8);
+    memcpy(&far, p + 25, 8);
     return one - far;
 }
 
@@ -86,7 +86,7 @@ CacheOff lower_call_entry(Emit *e, u64 body)
     CacheOff entry = (CacheOff)(e->x - mt_cache.exec);
 
     emit_bytes(e, "\x48\x89\x04\x24", 4);
-    emit_field_load(e, MT_RAX, SLOT(3));
+    emit_fs_load(e, MT_RAX, SLOT(3));
     if (body != 0) {
         emit_jmp(e, body);
     }
@@ -126,9 +126,9 @@ void lower_stack_call(Lower *l, const Insn *in)
     PcStep s[16];
     u32 n = 0;
 
-    lower_align_field(l, low_address(ret) ? 14 : 19);
-    emit_field_store(&l->e, MT_RAX, SLOT(3));
-    s[n++] = (PcStep){MT_FIELD_OP, PC_SAME};
+    lower_align_field(l, low_address(ret) ? 15 : 20);
+    emit_fs_store(&l->e, MT_RAX, SLOT(3));
+    s[n++] = (PcStep){9, PC_SAME};
     s[n++] = (PcStep){(u8)emit_mov_imm(&l->e, MT_RAX, ret), PC_SAME};
     emit_u8(&l->e, 0xe8);
     lower_link_field(l, d);
@@ -161,14 +161,14 @@ void lower_stack_ret(Lower *l, const Insn *in)
     PcStep s[8];
     u32 n = 0;
 
-    emit_field_store(&l->e, MT_RDI, SLOT(0));
-    s[n++] = (PcStep){MT_FIELD_OP, PC_SAME};
+    emit_fs_store(&l->e, MT_RDI, SLOT(0));
+    s[n++] = (PcStep){9, PC_SAME};
     emit_bytes(&l->e, "\x48\x89\xcf", 3);
     s[n++] = (PcStep){3, PC_SAME};
     emit_bytes(&l->e, "\x48\x8b\x0c\x24", 4);
     s[n++] = (PcStep){4, PC_SWAPPED};
-    emit_field_store(&l->e, MT_RCX, SLOT(1));
-    s[n++] = (PcStep){MT_FIELD_OP, PC_SWAPPED};
+    emit_fs_store(&l->e, MT_RCX, SLOT(1));
+    s[n++] = (PcStep){9, PC_SWAPPED};
     s[n++] = (PcStep){(u8)lower_ib_index(&l->e, mt_cache.ret_mask_at), PC_SWAPPED};
     emit_bytes(&l->e, "\x8b\x0c\x8d", 3);
     emit_u32(&l->e, (u32)(u64)mt_cache.ret);
@@ -191,14 +191,14 @@ static u32 emit_fix(Lower *l, GuestAddr ret, PcStep *s)
         s[0] = (PcStep){8, PC_CALL_FIX};
         return 1;
     }
-    emit_field_store(&l->e, MT_RCX, SLOT(1));
-    s[0] = (PcStep){MT_FIELD_OP, PC_CALL_FIX};
+    emit_fs_store(&l->e, MT_RCX, SLOT(1));
+    s[0] = (PcStep){9, PC_CALL_FIX};
     emit_mov_imm64(&l->e, MT_RCX, ret);
     s[1] = (PcStep){10, PC_CALL_FIX};
     emit_bytes(&l->e, "\x48\x89\x0c\x24", 4);
     s[2] = (PcStep){4, PC_CALL_FIX_SLOT};
-    emit_field_load(&l->e, MT_RCX, SLOT(1));
-    s[3] = (PcStep){MT_FIELD_OP, PC_TGT_SLOT};
+    emit_fs_load(&l->e, MT_RCX, SLOT(1));
+    s[3] = (PcStep){9, PC_TGT_SLOT};
     return 4;
 }
 

@@ -23,37 +23,31 @@ typedef struct Common {
 static const Common common[] = {
     /* a return, over the processor's return stack */
     {8,
-     {{8, PC_SAME},
+     {{9, PC_SAME},
       {3, PC_SAME},
       {4, PC_SWAPPED},
-      {8, PC_SWAPPED},
       {9, PC_SWAPPED},
+      {10, PC_SWAPPED},
       {7, PC_SWAPPED},
       {4, PC_RET},
       {1, PC_RET}}},
     /* a direct call and its return point */
     {11,
-     {{8, PC_SAME},
+     {{9, PC_SAME},
       {5, PC_SAME},
       {5, SP(PC_SPILL, 0)},
-      {8, PC_TGT_RESTORE},
+      {9, PC_TGT_RESTORE},
       {5, PC_TGT_RESTORE},
       {7, PC_TGT_SWAPPED},
       {2, PC_TGT_SWAPPED},
       {3, PC_TGT_SWAPPED},
       {5, PC_TGT_SWAPPED},
       {3, PC_TGT_SWAPPED},
-      {8, PC_TGT_SWAPPED}}},
+      {9, PC_TGT_SWAPPED}}},
     /* a return through the first table */
-    {6,
-     {{8, PC_SAME},
-      {1, PC_SAME},
-      {8, PC_TGT_RCX},
-      {9, PC_TGT_SLOT},
-      {7, PC_TGT_SLOT},
-      {2, PC_TGT_SLOT}}},
+    {5, {{9, PC_SAME}, {1, PC_SAME}, {9, PC_TGT_RCX}, {10, PC_TGT_SLOT}, {7, PC_TGT_SLOT}}},
     /* what puts an indirect call's return address right and makes the jump */
-    {5, {{8, PC_CALL_FIX}, {8, PC_TGT_RCX}, {9, PC_TGT_SLOT}, {7, PC_TGT_SLOT}, {2, PC_TGT_SLOT}}},
+    {4, {{8, PC_CALL_FIX}, {9, PC_TGT_RCX}, {10, PC_TGT_SLOT}, {7, PC_TGT_SLOT}}},
 };
 
 static bool put_common(PcMap *m, u32 glen, const PcStep *steps, u32 n)

@@ -168,7 +168,7 @@ static void apply_ind_entry(const Block *b, u32 off)
 {
     mt_cpu.rip = mt_cpu.slot[1];
     mt_cpu.gpr[MT_RCX] = mt_cpu.slot[0];
-    if (b->pc >= 0x80000000u && off >= 16 && off < 38) {
+    if (b->pc >= 0x80000000u && off >= 18 && off < 41) {
         mt_cpu.gpr[MT_RDX] = mt_cpu.slot[2];
     }
 }

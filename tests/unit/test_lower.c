@@ -467,8 +467,8 @@ static void ind_entry_layout(void **state)
 
             decode_insn(&h, cache_exec_addr(at), cache_write_ptr(at), 15);
             assert_int_not_equal(h.cls, INSN_INVALID);
-            assert_int_equal(spilled, high && off >= 16 && off < 38);
-            if (h.len == MT_FIELD_OP && h.bytes[3] == 0x15) { /* rdx to or from a slot */
+            assert_int_equal(spilled, high && off >= 18 && off < 41);
+            if (h.len == 9 && h.bytes[3] == 0x14) { /* rdx to or from a slot */
                 spilled = h.bytes[2] == 0x89;
             }
             at += h.len;
