@@ -7,6 +7,7 @@
 #include "guest/layout.h"
 #include "jit/cache.h"
 #include "jit/diskunit.h"
+#include "insn_bytes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,19 +24,6 @@
 
 /* The unit tests have no mt_cpu that generated code would reach. */
 i32 mt_cpu_tpoff = -4096;
-
-typedef struct Bytes {
-    u8 n;
-    u8 b[15];
-} Bytes;
-
-#define B(...)                       \
-    {                                \
-        sizeof((u8[]){__VA_ARGS__}), \
-        {                            \
-            __VA_ARGS__              \
-        }                            \
-    }
 
 static const Bytes inner[] = {
     B(0x90),

@@ -8,6 +8,7 @@
 #include "jit/cache.h"
 #include "jit/insn.h"
 #include "jit/lower.h"
+#include "insn_bytes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,19 +23,6 @@
 
 /* The unit tests have no mt_cpu that generated code would reach. */
 i32 mt_cpu_tpoff = -4096;
-
-typedef struct Bytes {
-    u8 n;
-    u8 b[15];
-} Bytes;
-
-#define B(...)                       \
-    {                                \
-        sizeof((u8[]){__VA_ARGS__}), \
-        {                            \
-            __VA_ARGS__              \
-        }                            \
-    }
 
 static const Bytes samples[] = {
     B(0x90),
