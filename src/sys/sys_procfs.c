@@ -221,16 +221,12 @@ i64 sys_getxattr(Thread *t, const u64 a[6])
 
 i64 sys_open_tree(Thread *t, const u64 a[6])
 {
-    return fd_is_hidden((int)a[0])
-               ? -EBADF
-               : pass_exe(t, SYS_open_tree, a, (int)a[0], 1, !(a[2] & AT_SYMLINK_NOFOLLOW));
+    return pass_exe(t, SYS_open_tree, a, (int)a[0], 1, !(a[2] & AT_SYMLINK_NOFOLLOW));
 }
 
 i64 sys_linkat(Thread *t, const u64 a[6])
 {
-    return fd_is_hidden((int)a[0]) || fd_is_hidden((int)a[2])
-               ? -EBADF
-               : pass_exe(t, SYS_linkat, a, (int)a[0], 1, (a[4] & AT_SYMLINK_FOLLOW) != 0);
+    return pass_exe(t, SYS_linkat, a, (int)a[0], 1, (a[4] & AT_SYMLINK_FOLLOW) != 0);
 }
 
 /* ---- getdents ----
