@@ -57,7 +57,8 @@ static u64 key_options(void)
     const i64 values[] = {mt_opts.chaining,     mt_opts.ib_inline, mt_opts.ib_index,
                           mt_opts.ib_check,     mt_opts.ib_second, mt_opts.return_stack,
                           mt_opts.max_branches, mt_opts.max_insns, mt_opts.follow_jumps,
-                          mt_opts.exits,        mt_opts.decoder,   mt_opts.enter_inside};
+                          mt_opts.exits,        mt_opts.decoder,   mt_opts.enter_inside,
+                          mt_opts.fused_jumps};
 
     return unit_sum(values, sizeof(values));
 }

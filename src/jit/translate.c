@@ -539,7 +539,7 @@ static bool has_run_long(void)
 
 void translate_use_return_stack(Thread *t)
 {
-    static u32 saved; /* atomic */
+    static u32 saved; /* atomic: the one that finds 0 saves */
 
     if (!has_run_long()) {
         return;
