@@ -239,32 +239,28 @@ void world_enter(Thread *t)
     lockorder_push(RANK_WORLD);
 }
 
-void world_leave(Thread *t)
+void world_leave_for(Thread *t, WorldAway away)
 {
+    bool turn;
+
     if (world_leave_fast(t)) {
         return;
     }
+    turn = is_sequential() && !world_owns_stop(t);
+    if (turn && away == AWAY_KEEPS_TURN) {
+        seq_keep_turn(t);
+        turn = false;
+    }
     lockorder_pop(RANK_WORLD);
     world_mark_outside(t);
-    if (is_sequential() && !world_owns_stop(t)) {
-        seq_leave(t, AWAY);
+    if (turn) {
+        seq_leave(t, away);
     }
 }
 
-void world_leave_for(Thread *t, WorldAway away)
+void world_leave(Thread *t)
 {
-    if (!is_sequential() || world_owns_stop(t)) {
-        world_leave(t);
-        return;
-    }
-    if (away == AWAY_KEEPS_TURN) {
-        seq_keep_turn(t);
-    }
-    lockorder_pop(RANK_WORLD);
-    world_mark_outside(t);
-    if (away != AWAY_KEEPS_TURN) {
-        seq_leave(t, away);
-    }
+    world_leave_for(t, AWAY);
 }
 
 void world_quantum_end(Thread *t)
