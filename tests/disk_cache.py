@@ -8,12 +8,14 @@ K2. A damaged, truncated, foreign or writable file is not used, and is replaced.
 K3. Another program in the same place does not get the old one's code.
 K4. Several that write at once leave one good file.
 K5. A file that shrinks while it is in use, a folder that can't be written to, a limit on the size of
-    files: no cache, and nothing else."""
+    files: no cache, and nothing else.
+K6. What has been read of a file that is not used is not kept in memory."""
 import argparse
 import os
 import random
 import re
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
@@ -136,6 +138,25 @@ def damages(b, rng, least):
         raise Failed("the file is of no use any more")
 
 
+def refused_is_forgotten(b):
+    """A header that names as many pages as a file can have, with the sum of other ones."""
+    size, page = 64 << 20, 24
+    with open(b.file(), "rb") as f:
+        good = f.read(4096)
+    with open(b.file(), "wb") as f:
+        f.write(good[:16] + struct.pack("<QI", size, size // page - 10) + good[28:])
+        f.truncate(size)
+    p = b.start("wait")
+    if p.stdout.readline() != b"ready\n":
+        raise Failed("not ready")
+    with open(f"/proc/{p.pid}/status") as f:
+        kept = int(re.search(r"RssAnon:\s+(\d+)", f.read())[1]) << 10
+    if "is of no use" not in b.check(p, *p.communicate(b"x", timeout=240))[2]:
+        raise Failed("it was read")
+    if kept > size // 2:
+        raise Failed(f"{kept} bytes of memory")
+
+
 def other_program(b):
     for value in (6, 5, 6):
         b.use(value)
@@ -186,8 +207,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mtvg-disk-") as folder:
         b = Bench(args.mtvg, folder)
         least = warm(b)
-        for what in (lambda b: damages(b, random.Random(args.seed), least), other_program, writers,
-                     shrinking, unwritable):
+        for what in (lambda b: damages(b, random.Random(args.seed), least), refused_is_forgotten,
+                     other_program, writers, shrinking, unwritable):
             name = getattr(what, "__name__").replace("<lambda>", "damages")
             try:
                 what(b)

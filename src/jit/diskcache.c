@@ -149,14 +149,13 @@ static bool page_agrees(const DiskFile *f, u32 i)
            p->off % 8 == 0 && (i == 0 || p->page > f->pages[i - 1].page);
 }
 
-/* The header and the pages. */
+/* The header and the pages; the caller frees them, also if they are of no use. */
 static bool read_head(int fd, DiskFile *f)
 {
     DiskHeader h;
     struct stat s;
     size_t n;
     bool ok;
-    u8 *head;
 
     if (fstat(fd, &s) != 0 || !S_ISREG(s.st_mode) || !diskcache_is_own(&s) ||
         !read_at(fd, &h, sizeof(h), 0) || h.magic != MT_DISK_MAGIC || h.size != (u64)s.st_size ||
@@ -165,17 +164,16 @@ static bool read_head(int fd, DiskFile *f)
         return false;
     }
     n = sizeof(h) + h.npages * sizeof(DiskPage);
-    head = malloc(n);
+    f->head = malloc(n);
     f->read = calloc(h.npages + 1u, 1);
-    if (head == NULL || f->read == NULL || !read_at(fd, head, n, 0)) {
-        free(head);
+    if (f->head == NULL || f->read == NULL || !read_at(fd, f->head, n, 0)) {
         return false;
     }
-    ok = h.sum == unit_sum(head + 16, n - 16);
+    ok = h.sum == unit_sum(f->head + 16, n - 16);
     f->size = h.size;
     f->npages = h.npages;
     f->nunits = h.nunits;
-    f->pages = (DiskPage *)(head + sizeof(h));
+    f->pages = (DiskPage *)(f->head + sizeof(h));
     for (u32 i = 0; ok && i < f->npages; i++) {
         ok = page_agrees(f, i);
     }
@@ -199,6 +197,8 @@ static void open_file(void)
     }
     close(fd);
     if (map == MAP_FAILED) {
+        free(f.head);
+        free(f.read);
         mt_vmsg("translations on disk: %s is of no use", path);
         return;
     }

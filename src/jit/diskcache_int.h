@@ -50,8 +50,9 @@ typedef struct DiskFile {
     const u8 *map; /* NULL: none */
     u64 size;
     u32 npages, nunits;
-    DiskPage *pages;
-    u8 *read; /* of each page, atomic: 1: its units have been published, or never will */
+    u8 *head;        /* a copy of the header, and of the pages behind it: */
+    DiskPage *pages; /* in `head` */
+    u8 *read;        /* of each page, atomic: 1: its units have been published, or never will */
 } DiskFile;
 
 extern DiskFile mt_disk_file;
