@@ -41,7 +41,7 @@ enum {
     GATE_HOLDS,    /* its turn */
 };
 
-/* What a stop or a grace period that waits for the thread has seen (world.c). */
+/* What a stop or a grace period that waits for the thread has seen (world_scan.c). */
 typedef struct WorldScan {
     struct Thread *next; /* to be waited for */
     u32 world, rcu;
@@ -93,7 +93,7 @@ typedef struct Thread {
     u32 world_stop_depth;         /* own: nested world_stop() */
     bool world_stop_was_inside;   /* own */
     /* Atomic: a kick has been sent and has not arrived. Set by a stopper, in mt_world.kicks, before
-     * it sends; cleared by the thread's handler (K1 in world.c). */
+     * it sends; cleared by the thread's handler (K1 in world_scan.c). */
     u32 kicked;
 
     /* Atomic; written by whoever parks and unparks the thread. */

@@ -116,7 +116,7 @@ void world_thaw(Thread *by, pid_t tid);
 
 /* The thread, OUTSIDE, is about to do a system call of the guest's: waits for kicks that are being
  * sent. Behind it, if cpu->pending is zero no kick comes before the thread has been INSIDE again
- * (K3 in world.c). */
+ * (K3 in world_scan.c). */
 void world_wait_kicks(Thread *t);
 
 /* The kernel thread behind t, which is OUTSIDE, is another one from now on: kicks that were sent to

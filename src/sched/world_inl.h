@@ -46,8 +46,8 @@ static inline u32 world_where(u32 state)
 }
 
 /* OUTSIDE, before a system call of the guest's. False: world_wait_kicks() is not needed (K3 in
- * world.c). ACQ pairs with the end of a stop or a grace period: cpu->pending says whether it has
- * sent a kick. */
+ * world_scan.c). ACQ pairs with the end of a stop or a grace period: cpu->pending says whether it
+ * has sent a kick. */
 static inline bool world_may_kick(void)
 {
     return (__atomic_load_n(&mt_world_gate.attention, __ATOMIC_ACQUIRE) & ~WORLD_SEQUENTIAL) != 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * world_int.h -- what world.c, world_seq.c and threadlist.c share. Nobody else includes it. */
+ * world_int.h -- what the files of the world lock share: world.c, world_scan.c,
+ * world_stop.c, world_seq.c, threadlist.c. Nobody else includes it. */
 #ifndef MT_WORLD_INT_H
 #define MT_WORLD_INT_H
 
@@ -32,18 +33,20 @@ typedef struct World {
     /* By SCAN_*: one looks for threads that are INSIDE, and waits for them; and, in it, sends
      * kicks. */
     Walk scans[2], kicks[2];
-    /* Guards the queues of writers (parallel mode: world.c) and of the gate (world_seq.c), and
+    /* Guards the queues of writers (world_stop.c) and of the gate (world_seq.c), and
      * Thread.wait_next. Innermost; nothing but kicks happens under it. */
     MtMutex queue;
 } World;
 extern World mt_world;
 
+static inline bool world_is_sequential(void)
+{
+    return !mt_world.config.parallel;
+}
+
 /* Own word of a thread that changes sides, in the slow paths: the scanner is woken. */
 void world_mark_inside(Thread *t);
 void world_mark_outside(Thread *t);
-/* t, OUTSIDE, becomes INSIDE; behind a stop, if there is one. */
-void world_come_in(Thread *t);
-
 static inline bool world_owns_stop(const Thread *t)
 {
     return mt_load_relaxed(&mt_world.owner) == t;
@@ -53,9 +56,27 @@ static inline bool world_owns_stop(const Thread *t)
  * about to change (vfork). */
 #define WORLD_PATIENCE_NS 10000000
 
+/* ---- world_scan.c ---- */
+
+/* At the start: membarrier. */
+void world_scan_init(void);
+/* All of `t`, the only thread; the locks of world_before_fork() are held. */
+void world_scan_after_fork_child(Thread *t);
+
 /* Sets the bits in t's cpu->pending, and kicks it if there were none: then a kick is on its way, or
  * t is on its way to look. */
 void world_kick(Thread *t, u32 pend_bits);
+/* t, itself, has taken bits that come with a kick, and could be kicked again only with new ones:
+ * lets it arrive. */
+void world_take_kick(Thread *t);
+
+/* Lock of `which` (SCAN_*) held, its bit in `attention` set. Returns when each other thread was
+ * OUTSIDE (and, for a grace period, in no RCU section) at some moment since the call, or has been
+ * again since. Those INSIDE are kicked with `pend`. */
+void world_scan(Thread *self, u32 which, u32 pend);
+/* Scan lock held, STOP and HALT set. Returns when each other thread is OUTSIDE, parked, or in
+ * WORLD_CODE and halted (W6). False: there is no membarrier, nothing is known. */
+bool world_halt(Thread *self);
 
 /* Sleeps until another thread unparks t, or the timeout; the queue lock is dropped meanwhile. */
 void world_park(Thread *t, i64 timeout_ns);
@@ -120,7 +141,17 @@ static inline void walk_end(Walk *w)
  * and either its end sees that we wait, or the kernel sees the new seq. */
 void walk_wait(Walk *w);
 
-/* threadlist.c. The list may be walked with its lock held, or in one of mt_world.scans. */
+/* ---- world_stop.c ---- */
+
+/* t, OUTSIDE, becomes INSIDE; behind a stop, if there is one. */
+void world_come_in(Thread *t);
+/* t's vfork child has died: t is not in the writers' queue any more. */
+void world_stop_forget(Thread *t);
+void world_stop_after_fork_child(void);
+
+/* ---- threadlist.c ---- */
+
+/* The list may be walked with its lock held, or in one of mt_world.scans. */
 extern MtMutex world_threads_lock; /* guards changes of the list: Thread.next, prev */
 Thread *threadlist_first(void);
 static inline Thread *threadlist_next(const Thread *t)
@@ -129,7 +160,9 @@ static inline Thread *threadlist_next(const Thread *t)
 }
 void threadlist_after_fork_child(Thread *t);
 
-/* world_seq.c; callers have checked that the mode is sequential */
+/* ---- world_seq.c ---- */
+
+/* Callers have checked that the mode is sequential */
 void seq_init(void);
 void seq_enter(Thread *t);
 void seq_leave(Thread *t, WorldAway away);

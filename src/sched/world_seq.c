@@ -3,8 +3,8 @@
  * Role:       a lock with a queue. Who comes next: by --fair-sched, the first in the queue (yes,
  *             try) or whoever is quickest (no; but the end of a quantum hands over to the first in
  *             any case); with --sched-seed, one that the generator picks. Stops and grace periods
- *             are the world lock's (world.c): they keep the holder OUTSIDE for a while, or let it
- *             stand where it is, and do not change whose turn it is.
+ *             are the world lock's (world_stop.c, world_scan.c): they keep the holder OUTSIDE for a
+ *             while, or let it stand where it is, and do not change whose turn it is.
  * Invariants: Q1. a thread runs guest code => it is the holder.
  *             Q2. without a seed: nobody holds the gate => nobody is queued (fair), or the first in
  *                 the queue has been woken (unfair).

@@ -419,7 +419,8 @@ static void host_handler(int sig, siginfo_t *info, void *context)
     clean_flags();
     Thread *t = thread_self();
     if (t && (sig == MT_SIG_KICK || sig == SIGSYS)) {
-        mt_store_relaxed(&t->kicked, 0); /* K1 in world.c; of one SIGSYS too many nothing depends */
+        /* K1 in world_scan.c; of one SIGSYS too many nothing depends */
+        mt_store_relaxed(&t->kicked, 0);
     }
     if (is_kick(sig, info)) {
         if (t) {
