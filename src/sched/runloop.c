@@ -3,10 +3,9 @@
  * Role:    the one place where a guest thread goes between translated code, system calls, signals
  *          and the world lock. Slow domain.
  * Signals: delivered here only, between guest instructions. */
-#include "sched/runloop.h"
+#include "sched/runloop_int.h"
 
 #include "base/footprint.h"
-#include "base/log.h"
 #include "base/options.h"
 #include "base/stats.h"
 #include "base/safe.h"
@@ -35,25 +34,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* What is to be done OUTSIDE the world. */
-typedef enum Action {
-    ACT_NONE,
-    ACT_SYSCALL,
-    ACT_EMULATE,
-    ACT_REPLACE,
-    ACT_FETCH_FAULT,
-} Action;
-
-/* How translated code was left last, for the next lookup. */
-typedef struct Way {
-    Edge *edge; /* to be linked, or NULL */
-    u32 generation;
-    bool indirect, call;
-} Way;
-
-#define MT_X86_DB 1
 #define MT_X86_PF 14
-#define EFLAGS_TF 0x100ull
 #define MT_PF_USER_FETCH 0x14
 #define MT_USER_END 0x7ffffffff000ull
 
@@ -149,8 +130,7 @@ static bool next_code(Thread *t, Way *way, Place *place, Action *act, GuestAddr 
     }
 }
 
-/* Runs the one instruction at rip in a private translation. INSIDE. */
-static u32 run_one(Thread *t, u32 flags, Action *act, GuestAddr *fault)
+u32 run_one(Thread *t, u32 flags, Action *act, GuestAddr *fault)
 {
     Block *b;
     u32 reason, generation, key = current_key(t);
@@ -230,8 +210,7 @@ static void go_to(const Edge *e)
     mt_cpu.key = edge_key(e);
 }
 
-/* Sets rip as the exit says. True: go on INSIDE. */
-static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *fault)
+bool run_after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *fault)
 {
     Edge *e = reason == MT_EXIT_DIRECT ? taken_link() : edge_of((u32)mt_cpu.exit_arg);
 
@@ -298,7 +277,7 @@ static bool after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *
         reason = run_one_gs(t, edge_kind(e) == EDGE_FS ? mt_cpu.fs_base : mt_cpu.gs_base, act,
                             fault);
         return reason != MT_EXIT_ABORT && reason != MT_EXIT_OUTSIDE &&
-               after_exit(t, reason, way, act, fault);
+               run_after_exit(t, reason, way, act, fault);
     case MT_EXIT_ABORT: toolcall_aborted(); return false;
     default: return false;
     }
@@ -313,154 +292,6 @@ static void uncount_restarted(Thread *t)
     }
 }
 
-/* What an instruction has to do with TF itself. */
-typedef enum FlagsUse {
-    FLAGS_NOT,
-    FLAGS_PUSHED,
-    FLAGS_LOADED,
-    FLAGS_TRAP_HELD, /* mov to %ss: the trap comes behind the next one */
-} FlagsUse;
-
-static FlagsUse flags_use(const Insn *in)
-{
-    if ((in->cls != INSN_PLAIN && in->cls != INSN_EMULATE) ||
-        (in->opcode_off > 0 && in->bytes[in->opcode_off - 1] == 0x0f)) {
-        return FLAGS_NOT;
-    }
-    switch (in->bytes[in->opcode_off]) {
-    case 0x9c: return in->modrm_off == 0xff ? FLAGS_PUSHED : FLAGS_NOT;
-    case 0x9d:
-    case 0xcf: return in->modrm_off == 0xff ? FLAGS_LOADED : FLAGS_NOT;
-    case 0x8e: return (in->bytes[in->modrm_off] >> 3 & 7) == 2 ? FLAGS_TRAP_HELD : FLAGS_NOT;
-    default: return FLAGS_NOT;
-    }
-}
-
-static u64 turns_left(const Insn *in, u64 rcx)
-{
-    return in->flags & INSN_F_ADDR32 ? (u32)rcx : rcx;
-}
-
-/* A repeated string instruction traps behind each turn: it is executed with a count of 1. Returns
- * %rcx as it was; 0: nothing to be done. */
-static u64 turn_begin(const Insn *in)
-{
-    u64 rcx = mt_cpu.gpr[MT_RCX];
-    MemOp ops[MT_MAX_MEMOPS];
-
-    if (turns_left(in, rcx) < 2 || in->cls != INSN_PLAIN || decode_memops(in, ops) == 0 ||
-        ops[0].kind != MEM_STRING || !ops[0].rep) {
-        return 0;
-    }
-    mt_cpu.gpr[MT_RCX] = 1;
-    return rcx;
-}
-
-/* Does a comparison go on? The last prefix says whether while equal (f3) or not. */
-static bool goes_on(const Insn *in)
-{
-    const u64 zf = 0x40;
-    u8 op = in->bytes[in->opcode_off] & 0xfe;
-    u32 i = in->opcode_off - 1u;
-
-    if (op != 0xa6 && op != 0xae) {
-        return true;
-    }
-    while (in->bytes[i] != 0xf2 && in->bytes[i] != 0xf3) {
-        i--;
-    }
-    return ((mt_cpu.rflags & zf) != 0) == (in->bytes[i] == 0xf3);
-}
-
-static void turn_end(const Insn *in, u64 rcx)
-{
-    if (rcx == 0) {
-        return;
-    }
-    if (mt_cpu.rip == in->pc) { /* not executed */
-        mt_cpu.gpr[MT_RCX] = rcx;
-        return;
-    }
-    mt_cpu.gpr[MT_RCX] = turns_left(in, rcx) - 1;
-    if (goes_on(in)) {
-        mt_cpu.rip = in->pc;
-    }
-}
-
-/* TF has been taken out of the host's flags. */
-static void take_loaded_tf(Thread *t)
-{
-    if (t->tf_loaded) {
-        t->tf_loaded = false;
-        mt_cpu.rflags |= EFLAGS_TF;
-    }
-}
-
-/* pushf has been executed with TF clear in the host's flags. */
-static void set_pushed_tf(void)
-{
-    u64 sp = mt_cpu.gpr[MT_RSP];
-    u8 byte;
-
-    if (safe_read(&byte, sp + 1, 1) == 0) {
-        byte |= EFLAGS_TF >> 8;
-        smc_safe_write(sp + 1, &byte, 1);
-    }
-}
-
-static void raise_trap(Thread *t)
-{
-    if (!(t->pending.full && t->pending.synchronous)) {
-        signal_raise_sync(t, SIGTRAP, TRAP_TRACE, mt_cpu.rip, MT_X86_DB, 0);
-    }
-}
-
-/* With TF set, or for a tracer: one instruction, and the trap behind it. TF never is in the host's
- * flags, but at the end of a popf. INSIDE. */
-static Action run_step(Thread *t, GuestAddr *fault)
-{
-    GuestAddr from = mt_cpu.rip;
-    u8 code[15];
-    Insn in;
-    decode_insn(&in, from, code, safe_read_partial(code, from, sizeof(code)));
-    FlagsUse use = flags_use(&in);
-    u64 rcx = turn_begin(&in);
-    Way way = {NULL, mt_cache.generation, t->in_syscall, false};
-    Action act = ACT_NONE;
-    u64 tf = mt_cpu.rflags & EFLAGS_TF;
-    u32 reason;
-
-    mt_cpu.rflags &= ~EFLAGS_TF;
-    t->slow_call = true; /* not through the fast path, which would run on */
-    reason = run_one(t, TR_ALONE, &act, fault);
-    t->slow_call = mt_load_relaxed(&mt_all_slow);
-    if (act == ACT_NONE) {
-        after_exit(t, reason, &way, &act, fault);
-    }
-    bool executed = mt_cpu.rip != from;
-    turn_end(&in, rcx);
-    if (act != ACT_NONE) {
-        mt_cpu.rflags |= tf;
-        /* Not behind a system call: the kernel returns from it as popf does. But for a tracer. */
-        t->trap_behind = (act == ACT_EMULATE && use != FLAGS_TRAP_HELD) || act == ACT_REPLACE ||
-                         (act == ACT_SYSCALL && tf == 0);
-        return act;
-    }
-    if ((reason == MT_EXIT_ABORT || reason == MT_EXIT_SIGNAL) && !executed) {
-        mt_cpu.rflags |= tf; /* not executed */
-        return act;
-    }
-    if (use != FLAGS_LOADED) {
-        mt_cpu.rflags |= tf;
-    }
-    take_loaded_tf(t);
-    if (use == FLAGS_PUSHED && tf != 0) {
-        set_pushed_tf();
-    }
-    raise_trap(t);
-    return act;
-}
-
 /* Translated code until something must be done OUTSIDE. Returns with the thread INSIDE, but for
  * *outside. */
 static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
@@ -472,7 +303,7 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
     *outside = false;
     if (MT_UNLIKELY(mt_cpu.rflags & EFLAGS_TF) || ptrace_steps()) {
         t->step_over = false;
-        return run_step(t, fault);
+        return step_run(t, fault);
     }
     if (t->step_over) {
         t->step_over = false;
@@ -481,7 +312,7 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
         if (*outside) {
             uncount_restarted(t);
         }
-        if (*outside || act != ACT_NONE || !after_exit(t, reason, &way, &act, fault)) {
+        if (*outside || act != ACT_NONE || !run_after_exit(t, reason, &way, &act, fault)) {
             return act;
         }
         way.edge = NULL;
@@ -505,7 +336,7 @@ static Action run_inside(Thread *t, bool *outside, GuestAddr *fault)
             uncount_restarted(t);
             return ACT_NONE;
         }
-        if (!after_exit(t, reason, &way, &act, fault)) {
+        if (!run_after_exit(t, reason, &way, &act, fault)) {
             return act;
         }
     }
@@ -640,7 +471,7 @@ static void act_outside(Thread *t, Action act, GuestAddr fault)
     if (MT_UNLIKELY(t->trap_behind)) {
         t->trap_behind = false;
         if (act != ACT_SYSCALL || (ptrace_steps() && mt_cpu.rip != rip - 2 && !t->exiting)) {
-            raise_trap(t);
+            step_raise_trap(t);
         }
     }
 }
@@ -662,7 +493,7 @@ void run_loop(Thread *t)
         GuestAddr fault = 0;
 
         if (cpu_pending() & MT_PEND_SIGNAL) {
-            take_loaded_tf(t);
+            step_take_loaded_tf(t);
             signal_deliver(t);
             continue;
         }
