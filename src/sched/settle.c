@@ -187,6 +187,12 @@ static bool has_not_run(pid_t tid)
     return before.tv_sec == after.tv_sec && before.tv_nsec == after.tv_nsec;
 }
 
+/* Asleep, or stopped by a tracer, which may wait for what another thread does. */
+static bool stands_still(int state)
+{
+    return state == 'S' || state == 'D' || state == 'T' || state == 't';
+}
+
 bool settle_sleeps(pid_t tgid, pid_t tid, bool seeded)
 {
     Sample first = {tgid, tid, NULL, 0}, again = first;
@@ -196,8 +202,7 @@ bool settle_sleeps(pid_t tgid, pid_t tid, bool seeded)
     if (state == 'D' && seeded) {
         nanosleep(&disk, NULL);
     }
-    return (state == 'S' || state == 'D') && state_of(&again) == state &&
-           again.switches == first.switches;
+    return stands_still(state) && state_of(&again) == state && again.switches == first.switches;
 }
 
 void settle_wait(void)
