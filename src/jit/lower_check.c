@@ -6,7 +6,7 @@
 
 #include "base/options.h"
 
-/* mov %rcx, slot[3]; mov quantum, %rcx; lea -1(%rcx), %rcx; mov %rcx, quantum; jrcxz 1f;
+/* mov %rcx, slot[3]; mov quantum, %rcx; jrcxz 1f; lea -1(%rcx), %rcx; mov %rcx, quantum;
  * mov slot[3], %rcx; ...; 1: (cold) mov slot[3], %rcx; exit
  * At the start of a block, and at return points: a guest may go in circles with returns alone. */
 void lower_quantum(Lower *l, GuestAddr pc, u32 key)
@@ -19,12 +19,12 @@ void lower_quantum(Lower *l, GuestAddr pc, u32 key)
     d->key = key;
     emit_fs_store(&l->e, MT_RCX, SLOT(3));
     emit_fs_load(&l->e, MT_RCX, MT_TP(quantum));
-    emit_bytes(&l->e, "\x48\x8d\x49\xff", 4);
-    emit_fs_store(&l->e, MT_RCX, MT_TP(quantum));
     emit_bytes(&l->e, "\xe3\x02\xeb\x05", 4); /* jrcxz +2; jmp +5 */
     at = cache_take_cold(&l->space, 9 + MT_STUB_BYTES);
     MT_ASSERT(at != 0);
     emit_jmp(&l->e, cache_exec_addr(at));
+    emit_bytes(&l->e, "\x48\x8d\x49\xff", 4);
+    emit_fs_store(&l->e, MT_RCX, MT_TP(quantum));
     emit_fs_load(&l->e, MT_RCX, SLOT(3));
     c.w = cache_write_ptr(at);
     c.x = cache_exec_addr(at);
@@ -33,8 +33,17 @@ void lower_quantum(Lower *l, GuestAddr pc, u32 key)
     lower_emit_exit(&c, mt_cache.glue_quantum);
     pcmap_steps(
         &l->map, 0,
-        (PcStep[]){{9, PC_SAME}, {9, sp}, {4, sp}, {9, sp}, {2, sp}, {2, sp}, {5, sp}, {9, sp}}, 8,
+        (PcStep[]){{9, PC_SAME}, {9, sp}, {2, sp}, {2, sp}, {5, sp}, {4, sp}, {9, sp}, {9, sp}}, 8,
         0);
+}
+
+/* movb $0, quantum */
+void lower_quantum_pause(Lower *l)
+{
+    emit_bytes(&l->e, "\x64\xc6\x04\x25", 4);
+    emit_u32(&l->e, MT_TP(quantum));
+    emit_u8(&l->e, 0);
+    pcmap_plain(&l->map, 0, 9);
 }
 
 /* Loads 4 (or 1) guest bytes into ecx, subtracts what is expected, leaves if the rest is not 0:

@@ -56,8 +56,11 @@ void lower_invalid(Lower *l, const Insn *in);
 
 /* --- lower_check.c --- */
 
-/* Takes one from the quantum; at 0 the block is left for `pc`, in the version `key`. */
+/* At 0 the block is left for `pc`, in the version `key`; else takes one from the quantum. */
 void lower_quantum(Lower *l, GuestAddr pc, u32 key);
+/* A thread that spins waits for another, and a pause takes long: takes all but the multiple of 256
+ * from the quantum. */
+void lower_quantum_pause(Lower *l);
 
 /* --- lower_indirect.c: without the processor's return stack --- */
 

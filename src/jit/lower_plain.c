@@ -277,6 +277,14 @@ static void lower_x87_store(Lower *l, u32 what)
     pcmap_plain(&l->map, 0, 8);
 }
 
+/* On AMD's processors the one with REX.B is an exchange. */
+static bool is_pause(const Insn *in)
+{
+    const u8 *op = in->bytes + in->opcode_off;
+
+    return in->opcode_off != 0 && in->opcode_off + 1u == in->len && op[-1] == 0xf3 && op[0] == 0x90;
+}
+
 void lower_plain(Lower *l, const Insn *in)
 {
     u32 what = x87ip_store_of(in);
@@ -286,7 +294,9 @@ void lower_plain(Lower *l, const Insn *in)
     if (what != X87_STORES_NOT) {
         lower_x87_store(l, what);
     }
-
+    if (l->quantum && is_pause(in)) {
+        lower_quantum_pause(l);
+    }
     if ((in->flags & INSN_F_SEG_FS) && l->gs_is_tools) {
         lower_fs(l, in);
         return;

@@ -86,7 +86,7 @@ static void set_holder_locked(Thread *t)
 
 static void new_quantum_locked(Thread *t)
 {
-    u64 q = config()->quantum > 1 ? config()->quantum : 2; /* who finds 1 does not run his block */
+    u64 q = config()->quantum;
 
     t->cpu->quantum = config()->seeded ? 1 + next_random() % (2 * q) : q;
 }

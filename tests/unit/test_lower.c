@@ -341,6 +341,30 @@ static void random_bytes(void **state)
     }
 }
 
+/* In the sequential mode a pause takes from the quantum; not the exchange that looks like it. */
+static void pauses(void **state)
+{
+    static const Bytes codes[] = {B(0xf3, 0x90), B(0xf3, 0x41, 0x90)};
+    static Lower l;
+
+    for (u32 i = 0; i < 4; i++) {
+        const Bytes *b = &codes[i % 2];
+        CacheOff before;
+        Insn in;
+
+        decode_insn(&in, PC_LOW, b->b, b->n);
+        cache_flush_world();
+        assert_true(cache_reserve(&l.space, 3072));
+        lower_begin(&l, in.pc, ENTRY_NONE, i < 2);
+        before = code_end(&l);
+        lower_insn(&l, &in);
+        assert_int_equal(code_end(&l) - before, b->n + (i == 0 ? 9 : 0));
+        lower_end_at(&l, in.pc + in.len);
+        lower_finish(&l);
+        check_code(&l, &in);
+    }
+}
+
 /* The check that blocks from changing pages begin with: each length, low and high. */
 static void checked_bytes(void **state)
 {
@@ -563,10 +587,11 @@ static int setup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_kinds),         cmocka_unit_test(random_bytes),
-        cmocka_unit_test(checked_bytes),     cmocka_unit_test(ind_entry_layout),
-        cmocka_unit_test(call_entry_layout), cmocka_unit_test(common_maps),
-        cmocka_unit_test(room_for_fixes),    cmocka_unit_test(beside_jumps),
+        cmocka_unit_test(all_kinds),        cmocka_unit_test(random_bytes),
+        cmocka_unit_test(pauses),           cmocka_unit_test(checked_bytes),
+        cmocka_unit_test(ind_entry_layout), cmocka_unit_test(call_entry_layout),
+        cmocka_unit_test(common_maps),      cmocka_unit_test(room_for_fixes),
+        cmocka_unit_test(beside_jumps),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
