@@ -26,7 +26,8 @@ STORMS = ([], ["--stress=world"], ["--stress=flush"], ["--stress=flush,world,pre
           ["--stress=preempt", "--code-cache-size=1M"], ["--code-cache-size=512K"], ["--chaining=no"],
           ["--parallel=no"], ["--parallel=no", "--scheduling-quantum=50"],
           ["--parallel=no", "--sched-seed={seed}"], ["--tool=lackey", "--log-file=/dev/null"],
-          ["--max-insns=1"], ["--stress=gs"])
+          ["--max-insns=1"], ["--stress=gs"], ["--translation-cache={cache}"],
+          ["--translation-cache={cache}", "--stress=flush,world", "--code-cache-size=2M"])
 TIME_LIMIT = 600    # for one run; only a hang takes that long
 
 
@@ -36,7 +37,8 @@ def some_threads(rng):
 
 
 def soak_job(args, rng, seed):
-    options = [o.format(seed=seed) for o in rng.choice(STORMS)]
+    cache = os.path.join(args.build_dir, "soak-translations")
+    options = [o.format(seed=seed, cache=cache) for o in rng.choice(STORMS)]
     if any(o.startswith("--stress") for o in options):
         options.append(f"--stress-seed={seed}")
     threads = some_threads(rng)

@@ -373,8 +373,7 @@ void diskcache_save(Thread *t)
     FreshList f = {0};
     Out o = {0};
 
-    if (mt_cache.return_stack || n < MT_DISK_NEW_MIN ||
-        n < mt_disk_file.nunits / MT_DISK_NEW_PART || !may_write()) {
+    if (n < MT_DISK_NEW_MIN || n < mt_disk_file.nunits / MT_DISK_NEW_PART || !may_write()) {
         return;
     }
     f.list = malloc(n * sizeof(*f.list));

@@ -476,9 +476,10 @@ Block *translate_from_disk(const UnitView *v, const PageWatch *pages, bool *full
         drop(b);
         return NULL;
     }
-    if (b->ind != 0 && !ibt_publish(b)) {
+    if (mt_load_relaxed(&b->ind) != 0 && !ibt_publish(b)) {
         *full = true;
     }
+    MT_DEBUG(LOG_JIT, 1, "read 0x%llx", (unsigned long long)v->unit->pc);
     if (MT_UNLIKELY(mt_opts.perf_map)) {
         perfmap_add(b);
     }

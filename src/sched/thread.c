@@ -94,20 +94,18 @@ void thread_clear_tid(Thread *t)
     }
 }
 
+/* Whose thread ends the process. Atomic. */
+static Thread *ended_by;
+
 void sched_claim_end(Thread *t)
 {
-    static pid_t claimed; /* by this process, or by one that it was forked from */
-    static Thread *by;    /* atomic */
-    pid_t self = getpid();
+    Thread *nobody = NULL;
 
-    if (mt_exchange(&claimed, self) != self) {
-        mt_store_relaxed(&by, t);
-        return;
-    }
-    /* The first one ends the process. Until then there is nothing to be done: another report would
-     * only be cut short by it, and the status is the first one's. */
-    while (mt_load_relaxed(&by) != t) {
+    /* Only the first one ends the process. Until then there is nothing for others to do: another
+     * report would only be cut short by it, and the status is the first one's. */
+    while (!mt_cas(&ended_by, &nobody, t) && nobody != t) {
         usleep(10000);
+        nobody = NULL;
     }
 }
 
@@ -157,6 +155,7 @@ static int last_exit_code;
 
 void thread_count_fork_child(void)
 {
+    mt_store_relaxed(&ended_by, NULL);
     mt_store_relaxed(&live_threads, 1); /* it is alone */
     mt_store_relaxed(&unfinished_threads, 1);
 }

@@ -2,15 +2,18 @@
  * thr_fresh.c -- many threads come to code that nobody has run yet, all in the same moment: all to
  * the same function, or each to one of its own. What the runtime does then is counted by
  * tests/translators.py.
- * Arguments: same|own THREADS ROUNDS [where, to print where the functions are]
+ * Arguments: same|own THREADS ROUNDS [where, to print where the functions are] [file: they are in a
+ * file, so that their translations may be kept on disk]
  * guest: timeout=60
  * variant: same args=same 64 20
  * variant: own args=own 64 20
- * variant: pair args=same 2 200 */
+ * variant: pair args=same 2 200
+ * variant: file args=same 64 20 file */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "guest.h"
 
@@ -40,6 +43,48 @@ static void emit_function(uint8_t *p, uint32_t n)
         sums[n] += value;
     }
     *p = 0xc3;
+}
+
+static void emit_functions(uint8_t *p, long functions)
+{
+    for (long n = 0; n < functions; n++) {
+        emit_function(p + n * FUNCTION_BYTES, (uint32_t)n);
+    }
+}
+
+static void *anonymous_code(long functions, size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(p != MAP_FAILED);
+    emit_functions(p, functions);
+    CHECK(mprotect(p, size, PROT_READ | PROT_EXEC) == 0);
+    return p;
+}
+
+static void *file_code(long functions, size_t size)
+{
+    int fd = memfd_create("code", MFD_CLOEXEC);
+    uint8_t *bytes = malloc(size);
+    void *p;
+
+    CHECK(fd >= 0 && bytes != NULL);
+    emit_functions(bytes, functions);
+    CHECK(write(fd, bytes, size) == (ssize_t)size);
+    p = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+    CHECK(p != MAP_FAILED && close(fd) == 0);
+    free(bytes);
+    return p;
+}
+
+static int is_given(const char *word, int argc, char **argv)
+{
+    for (int i = 4; i < argc; i++) {
+        if (strcmp(argv[i], word) == 0) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 static void meet(long round)
@@ -78,13 +123,10 @@ int main(int argc, char **argv)
     pthread_t *t = calloc((size_t)threads, sizeof(*t));
 
     sums = calloc((size_t)functions, sizeof(*sums));
-    code = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(t != NULL && sums != NULL && code != MAP_FAILED);
-    for (long n = 0; n < functions; n++) {
-        emit_function(code + n * FUNCTION_BYTES, (uint32_t)n);
-    }
-    CHECK(mprotect(code, size, PROT_READ | PROT_EXEC) == 0);
-    if (argc > 4) {
+    CHECK(t != NULL && sums != NULL);
+    code = is_given("file", argc, argv) ? file_code(functions, size)
+                                        : anonymous_code(functions, size);
+    if (is_given("where", argc, argv)) {
         printf("code 0x%lx 0x%lx\n", (unsigned long)code, (unsigned long)code + size);
     }
     pthread_barrier_init(&barrier, NULL, (unsigned)threads);
