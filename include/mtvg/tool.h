@@ -4,7 +4,10 @@
  * "none": it defines mtvg_tool, see the end. All callbacks are ordinary C, vector registers and
  * libc included, unless they say otherwise; several threads are in them at the same time. Those
  * marked INSIDE hold the world lock for reading: they must not block, nor wait for another guest
- * thread. */
+ * thread; nobody stops the world meanwhile. The others are OUTSIDE: the world may be stopped, so
+ * what they share with callbacks that are INSIDE, or with `finish`, wants a lock or atomics.
+ * Registers are named by their hardware numbers: rax 0, rcx 1, rdx 2, rbx 3, rsp 4, rbp 5, rsi 6,
+ * rdi 7, r8 8 ... r15 15. Sizes and lengths are in bytes, addresses are the guest's. */
 #ifndef MTVG_TOOL_H
 #define MTVG_TOOL_H
 
@@ -42,11 +45,11 @@ enum {
 
 typedef struct MtvgInsn {
     u64 pc;
-    u64 target; /* of a direct branch */
-    const u8 *bytes;
-    u16 gprs_read;    /* bit r: register r (hardware numbering), explicitly or implicitly */
-    u16 gprs_written; /* wholly or partly; partly counts as read as well */
-    u8 flags_read, flags_written;
+    u64 target;                   /* of a direct branch */
+    const u8 *bytes;              /* len of them */
+    u16 gprs_read;                /* bit r: register r, explicitly or implicitly */
+    u16 gprs_written;             /* wholly or partly; partly counts as read as well */
+    u8 flags_read, flags_written; /* MTVG_FL_ALL and its parts */
     u8 len;
     u8 kind;  /* MtvgKind */
     u8 cond;  /* MTVG_JCC: condition code 0..15 as encoded */
@@ -77,7 +80,11 @@ typedef struct MtvgMem {
     u8 seg; /* 0, 1: FS, 2: GS */
     u8 read, write;
     u8 rep;
+    /* VSIB: the vector of indices, and the bytes of one (4, 8). MASKED, VSIB, COMPRESSED: an opmask
+     * register; 0x80 | number: a vector register; MTVG_NO_REG: no mask. BITS: the register with the
+     * bit number, and its bytes. What addresses come of them: mtvg_resolve(). */
     u8 vsib_reg, vsib_width, mask_reg;
+    /* Lanes, and the bytes of each. */
     u8 elem_size, elem_count;
     i64 disp;
     u32 size; /* bytes; 0: depends on the state */
@@ -86,12 +93,13 @@ typedef struct MtvgMem {
 /* The superblock. Instructions 0..n-1 are in the order of execution; direct jumps inside it have
  * been followed. It is left behind its last instruction, and at every MTVG_JCC and MTVG_JRCXZ if
  * taken. */
-u64 mtvg_sb_pc(const MtvgSb *sb);
-u32 mtvg_sb_key(const MtvgSb *sb); /* its version (block_key), else 0 */
-u32 mtvg_sb_size(const MtvgSb *sb);
-const MtvgInsn *mtvg_sb_insn(const MtvgSb *sb, u32 i);
+u64 mtvg_sb_pc(const MtvgSb *sb);                      /* address of its first instruction */
+u32 mtvg_sb_key(const MtvgSb *sb);                     /* its version (block_key), else 0 */
+u32 mtvg_sb_size(const MtvgSb *sb);                    /* n, in instructions */
+const MtvgInsn *mtvg_sb_insn(const MtvgSb *sb, u32 i); /* dies with sb; NULL: no such one */
 
-/* The memory accesses of instruction i: loads first, then stores; returns their number. */
+/* The memory accesses of instruction i: loads first, then stores; returns their number, 0 to
+ * MTVG_MAX_MEMS. */
 int mtvg_sb_mems(const MtvgSb *sb, u32 i, MtvgMem out[MTVG_MAX_MEMS]);
 
 /* Which registers and flags are live before instruction i (i == n: all). What is dead will be
@@ -112,25 +120,28 @@ MtvgSpMove mtvg_sb_sp(const MtvgSb *sb, u32 i, i64 *delta);
  * that is taken, or the last instruction), or, i == n, behind the last one, the guest goes on with
  * this version of what is there. Not asked for: the superblock's own. Instructions left to the
  * runtime (MTVG_EMULATED, those run with another GS base): the version with which the guest goes on
- * at this instruction itself, or behind it, whichever comes next. */
+ * at this instruction itself, or behind it, whichever comes next. False: there is no such
+ * instruction, or the tool has no block_key. */
 bool mtvg_exit_key(MtvgSb *sb, u32 i, u32 key);
 
 /* --- counting --------------------------------------------------------------------------------- */
 
-/* Counters are 64 bits, one set a thread, summed when asked for. Counting is exact: an instruction
- * that is interrupted, faults, or is never reached has not been counted, wherever the counting code
- * has been put. */
+/* Counters 0 to MTVG_NCOUNTERS - 1 are 64 bits, one set a thread, summed when asked for. Counting
+ * is exact: an instruction that is interrupted, faults, or is never reached has not been counted,
+ * wherever the counting code has been put. */
 #define MTVG_NCOUNTERS 16
 
-/* Adds n to `counter` each time that instruction i is executed. False: too much for one instruction
- * (7 different counters, 3 for a system call, 255 each). */
+/* Adds n to `counter` each time that instruction i is executed. False, and nothing is counted:
+ * there is no such instruction or counter, or it is too much for one instruction (more than 7
+ * different counters, 3 for a system call, or 255 for one of them). */
 bool mtvg_count(MtvgSb *sb, u32 i, u32 counter, u32 n);
 /* The same each time that the superblock is entered, */
 bool mtvg_count_entry(MtvgSb *sb, u32 counter, u32 n);
-/* and each time that the conditional branch i is not taken. */
+/* and each time that the conditional branch i (MTVG_JCC, MTVG_JRCXZ; else false) is not taken. */
 bool mtvg_count_not_taken(MtvgSb *sb, u32 i, u32 counter, u32 n);
-/* Adds n for each repetition of the rep-prefixed string instruction i. A tool may use some 20
- * different sets of amounts for such instructions. */
+/* Adds n, at most 255, for each repetition of the string instruction i. False: it has no rep
+ * prefix, or there are too many of them in the superblock (16), or of different sets of amounts in
+ * all (some 20). */
 bool mtvg_count_reps(MtvgSb *sb, u32 i, u32 counter, u32 n);
 
 /* The sums over all threads that there have been. Exact for threads that are not running guest
@@ -158,13 +169,15 @@ typedef struct MtvgCall {
  * to be; a signal may be delivered in between, and the instruction, with its call, is come back to
  * afterwards. Behind: MTVG_PLAIN, MTVG_EMULATED and MTVG_SYSCALL only, and there may be only one
  * annotation (call or code) behind an instruction; what has been executed is always followed by it,
- * before any signal is delivered. False: impossible here, or too many. */
+ * before any signal is delivered. False: impossible here, or too many. If the superblock as a whole
+ * has too many, it is made shorter, and `instrument` is called again for what is left of it. */
 typedef void (*MtvgFunction)(const MtvgCall *c);
 bool mtvg_call(MtvgSb *sb, u32 i, MtvgWhen when, MtvgFunction fn, u64 arg);
 
 /* Calls fn behind instruction i (MTVG_PLAIN) if that has changed the stack pointer: c->old_sp to
  * c->gpr[4]. Nothing else may be asked for behind it. For instructions that mtvg_sb_sp() says
- * MTVG_SP_ANY of; constant moves are cheaper followed by code of the tool's own. */
+ * MTVG_SP_ANY of; constant moves are cheaper followed by code of the tool's own. False: as
+ * mtvg_call(). */
 bool mtvg_on_sp(MtvgSb *sb, u32 i, MtvgFunction fn, u64 arg);
 
 /* Has the thread gone to another stack, rather than grown or shrunk the one it was on? A hint: no
@@ -215,12 +228,12 @@ int mtvg_resolve(const MtvgCall *c, const MtvgMem *m, MtvgAccess out[MTVG_MAX_AC
  * A load or store that faults (a guest's wild address has no shadow) leads to the slow call too;
  * if there is none, the rest is not done. Code before an instruction may be begun and broken off,
  * to be begun anew, when a signal comes; code behind one is finished first. */
-typedef struct MtvgCode MtvgCode;
+typedef struct MtvgCode MtvgCode; /* dies with the superblock; at most 40 steps */
 
 /* A value: a register of the guest (0..15, as it is before or behind the instruction; not to be
  * changed), or a temporary. */
 typedef u8 MtvgVal;
-#define MTVG_CODE_TEMPS 4
+#define MTVG_CODE_TEMPS 4 /* temporaries in one piece of code */
 #define MTVG_NO_VAL 0xff
 
 typedef enum MtvgSpace {
@@ -359,7 +372,8 @@ void mtvg_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* n bytes into the log as they are. Signal-safe; up to 4,096 bytes are not mixed with another's. */
 void mtvg_write(const char *text, u64 n);
 
-/* Copies n bytes of the guest's memory, which may be unmapped at any time. 0, or -EFAULT. */
+/* Copies n bytes of the guest's memory, which may be unmapped at any time. 0; or -EFAULT: not all
+ * of it can be read, and some of `to` may have been written. */
 int mtvg_read_memory(void *to, u64 from, u64 n);
 
 /* --- the tool --------------------------------------------------------------------------------- */
