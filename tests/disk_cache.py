@@ -9,7 +9,8 @@ K3. Another program in the same place does not get the old one's code.
 K4. Several that write at once leave one good file.
 K5. A file that shrinks while it is in use, a folder that can't be written to, a limit on the size of
     files: no cache, and nothing else.
-K6. What has been read of a file that is not used is not kept in memory."""
+K6. What has been read of a file that is not used is not kept in memory.
+K7. Without a name it is in ~/.cache, but a home that does not exist is not made."""
 import argparse
 import os
 import random
@@ -198,6 +199,20 @@ def unwritable(b):
         raise Failed(f"{os.listdir(b.cache)} in spite of a limit")
 
 
+def home(b):
+    env = {k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"}
+    for name, there in (("none", False), ("home", True)):
+        path = os.path.join(b.folder, name)
+        if there:
+            os.mkdir(path)
+        text = b.run(cache="yes", env=dict(env, HOME=path))[2]
+        if os.path.isdir(path + "/.cache/mtvg") != there or \
+                ("no translations on disk" in text) == there:
+            raise Failed(f"{name}: {text}")
+        if not there and os.path.exists(path):
+            raise Failed("a home has been made")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--mtvg", required=True)
@@ -208,7 +223,7 @@ def main():
         b = Bench(args.mtvg, folder)
         least = warm(b)
         for what in (lambda b: damages(b, random.Random(args.seed), least), refused_is_forgotten,
-                     other_program, writers, shrinking, unwritable):
+                     other_program, writers, shrinking, unwritable, home):
             name = getattr(what, "__name__").replace("<lambda>", "damages")
             try:
                 what(b)

@@ -132,8 +132,11 @@ static bool choose_dir(void)
         return true;
     }
     base = getenv("HOME");
-    snprintf(mt_disk_dir, sizeof(mt_disk_dir), "%.3900s/.cache/mtvg", base != NULL ? base : "");
-    return base != NULL && base[0] == '/';
+    if (base == NULL || base[0] != '/' || access(base, X_OK) != 0) {
+        return false; /* a home that is not there ("/nonexistent") is not made */
+    }
+    snprintf(mt_disk_dir, sizeof(mt_disk_dir), "%.3900s/.cache/mtvg", base);
+    return true;
 }
 
 static bool read_at(int fd, void *to, size_t n, u64 off)
