@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* Whatever is allocated is allocated before the file is opened: it may describe the heap. */
@@ -97,6 +98,22 @@ static void check_exe_mounted(const char *program)
     CHECK(r == 0 ? is_same(name, program) && unlink(name) == 0 : errno != EXDEV);
 }
 
+/* What does not follow the link is about that one; what does, about the program. */
+static void check_exe_as_link(const char *program)
+{
+    char name[4096], value[2] = "";
+    struct stat a;
+    snprintf(name, sizeof(name), "%s.%d", program, getpid());
+    CHECK(linkat(AT_FDCWD, "/proc/self/exe", AT_FDCWD, name, 0) == -1 && errno == EXDEV);
+    int tree = (int)syscall(428 /* open_tree */, -1, "/proc/self/exe", AT_SYMLINK_NOFOLLOW);
+    CHECK(tree < 0 || (fstatat(tree, "", &a, AT_EMPTY_PATH) == 0 && S_ISLNK(a.st_mode)));
+    close(tree);
+    if (setxattr(program, "user.guest", "1", 1, 0) == 0) {
+        CHECK(getxattr("/proc/self/exe", "user.guest", value, sizeof(value)) == 1);
+        CHECK(removexattr(program, "user.guest") == 0);
+    }
+}
+
 static void check_exe(const char *program)
 {
     char path[64], link[8];
@@ -130,10 +147,13 @@ static void check_exe(const char *program)
     struct open_how how = {.flags = O_RDONLY};
     int fd = syscall(SYS_openat2, dir, "exe", &how, sizeof(how));
     CHECK(fd == dir + 1 && fstat(fd, &a) == 0 && a.st_ino == b.st_ino);
+    how.resolve = RESOLVE_NO_SYMLINKS;
+    CHECK(syscall(SYS_openat2, dir, "exe", &how, sizeof(how)) == -1 && errno == ELOOP);
     Elf64_Ehdr ehdr;
     CHECK(read(fd, &ehdr, sizeof(ehdr)) == sizeof(ehdr) && memcmp(ehdr.e_ident, ELFMAG, 4) == 0);
     close(fd);
     close(dir);
+    check_exe_as_link(program);
     printf("exe: good\n");
 }
 

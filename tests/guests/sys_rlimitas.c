@@ -5,10 +5,12 @@
 #define _GNU_SOURCE
 #include "guest.h"
 
+#include <linux/capability.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,6 +149,55 @@ static void limited_data(void)
     CHECK(munmap(reserved, 400 * MB) == 0);
 }
 
+/* A soft limit of none means the hard one, but for the heap. Stacks don't count. */
+static void no_data(void)
+{
+    const struct rlimit limit = {0, 300 * MB};
+    int status;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid != 0) {
+        CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+        return;
+    }
+    CHECK(setrlimit(RLIMIT_DATA, &limit) == 0);
+    printf("no data: 100 MB %s, 400 MB %s, a stack of 400 MB %s, sbrk %s\n",
+           works(map(100 * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE)),
+           works(map(400 * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE)),
+           works(map(400 * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_GROWSDOWN)),
+           works(sbrk(64 * 1024) != (void *)-1));
+    _exit(0);
+}
+
+/* In a process that can't raise a hard limit again: an exec that fails must not have set one for
+ * good. */
+static void unprivileged(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[2];
+    int status;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHECK(syscall(SYS_capget, &header, caps) == 0);
+        caps[0].effective &= ~(1u << CAP_SYS_RESOURCE);
+        caps[0].permitted &= ~(1u << CAP_SYS_RESOURCE);
+        CHECK(syscall(SYS_capset, &header, caps) == 0);
+        printf("unprivileged: %d\n", set(2000 * MB, 2200 * MB));
+        printf("  lower: %d\n", set(1900 * MB, 2100 * MB));
+        printf("  raise: %d\n", set(2000 * MB, 2200 * MB));
+        CHECK(execl("/nonexistent", "x", (char *)NULL) < 0);
+        CHECK(execl("/", "x", (char *)NULL) < 0);
+        printf("  150 MB %s\n", works(map(150 * MB, PROT_READ | PROT_WRITE, MAP_PRIVATE)));
+        threads();
+        show("  its limits");
+        small_child(false);
+        _exit(3);
+    }
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+    printf("unprivileged: %#x\n", status);
+}
+
 int main(void)
 {
     struct rlimit was;
@@ -171,6 +222,8 @@ int main(void)
     small_child(false);
     small_child(true);
     limited_data();
+    no_data();
+    unprivileged();
     CHECK(mmap(NULL, 1024 * MB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
           MAP_FAILED);
     printf("too little: %d\n", set(1 * MB, 2000 * MB));
