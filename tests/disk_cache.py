@@ -10,7 +10,9 @@ K4. Several that write at once leave one good file.
 K5. A file that shrinks while it is in use, a folder that can't be written to, a limit on the size of
     files: no cache, and nothing else.
 K6. What has been read of a file that is not used is not kept in memory.
-K7. Without a name it is in ~/.cache, but a home that does not exist is not made."""
+K7. Without a name it is in ~/.cache, but a home that does not exist is not made.
+K8. A run with another option that shapes code does not read it.
+K9. The folder is kept small: the oldest files go, and what a writer has left behind."""
 import argparse
 import os
 import random
@@ -20,6 +22,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 READ, MADE = "translations read from disk", "translations made"
 SOURCE = r"""
@@ -70,10 +73,10 @@ class Bench:
             raise Failed(f"files: {names}")
         return os.path.join(self.cache, names[0])
 
-    def start(self, *words, cache=None, **more):
+    def start(self, *words, cache=None, options=(), **more):
         return subprocess.Popen(
-            [self.mtvg, "--stats", "-v", f"--translation-cache={cache or self.cache}", self.program,
-             *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+            [self.mtvg, "--stats", "-v", f"--translation-cache={cache or self.cache}", *options,
+             self.program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
 
     def check(self, process, out, err):
         out = out.replace(b"ready\n", b"")
@@ -213,6 +216,31 @@ def home(b):
             raise Failed("a home has been made")
 
 
+def other_options(b):
+    b.run()
+    for option in ("chaining=no", "ib-inline=no", "ib-index=word", "ib-check=jrcxz", "ib-check=loop",
+                   "ib-second=no", "max-branches=1", "max-insns=20", "follow-jumps=no", "exits=near",
+                   "decoder=full", "enter-inside=no", "fused-jumps=no"):
+        if b.run(options=["--" + option])[0] != 0:
+            raise Failed(f"read with --{option}")
+    for name in os.listdir(b.cache):
+        os.unlink(os.path.join(b.cache, name))
+
+
+def small_folder(b):
+    old, young, left, other = (os.path.join(b.cache, name) for name in (
+        "0" * 16, "1" * 16, "2" * 16 + ".new-1", "something else"))
+    for path, size, age in ((old, 600 << 20, 9000), (young, 1 << 20, 60), (left, 1, 9000),
+                            (other, 1, 9999)):
+        with open(path, "wb") as f:
+            f.truncate(size)
+        os.utime(path, (time.time() - age,) * 2)
+    b.run()
+    there = [os.path.exists(path) for path in (old, young, left, other)]
+    if there != [False, True, False, True] or len(os.listdir(b.cache)) != 3:
+        raise Failed(f"{there}, {os.listdir(b.cache)}")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--mtvg", required=True)
@@ -223,7 +251,8 @@ def main():
         b = Bench(args.mtvg, folder)
         least = warm(b)
         for what in (lambda b: damages(b, random.Random(args.seed), least), refused_is_forgotten,
-                     other_program, writers, shrinking, unwritable, home):
+                     other_program, writers, shrinking, unwritable, home,
+                     other_options, small_folder):
             name = getattr(what, "__name__").replace("<lambda>", "damages")
             try:
                 what(b)
