@@ -212,6 +212,23 @@ bool aspace_query(GuestAddr addr, AspaceInfo *out)
     return found;
 }
 
+bool aspace_query_from(GuestAddr addr, AspaceInfo *out)
+{
+    aspace_lock();
+    aspace_sync_growth(addr, addr + 1);
+    const MapNode *n = map_first(addr);
+    while (n->kind == MAP_FOREIGN) {
+        n = n->next;
+    }
+    bool found = n->kind != MAP_END;
+    if (found) {
+        fill_info(n, out);
+        out->path = NULL; /* as above */
+    }
+    aspace_unlock();
+    return found;
+}
+
 bool aspace_is_exec(GuestAddr addr)
 {
     AspaceInfo info;

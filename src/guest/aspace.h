@@ -61,6 +61,8 @@ GuestAddr aspace_make_stack(bool executable);
 
 /* Looks an address up. False: not mapped by the guest. `path` is not filled (NULL). */
 bool aspace_query(GuestAddr addr, AspaceInfo *out);
+/* The same for the first mapping that ends above addr. False: there is none. */
+bool aspace_query_from(GuestAddr addr, AspaceInfo *out);
 
 /* Does `addr` have PROT_EXEC? Counts everything outside guest regions that the runtime lets the
  * guest execute (vDSO, vsyscall page excluded) as well: aspace_note() registers such ranges. */

@@ -7,6 +7,7 @@
 #include "guest/aspace.h"
 #include "guest/layout.h"
 #include "jit/replace.h"
+#include "jit/smc.h"
 #include "sys/sys.h"
 
 #include <errno.h>
@@ -22,6 +23,10 @@
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
 #endif
 #ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT 1
@@ -92,11 +97,14 @@ static bool add_size(const AspaceInfo *m, void *arg)
     return true;
 }
 
-/* As mlockall, which ignores what can't be populated (PROT_NONE). */
-static bool lock_one(const AspaceInfo *m, void *arg)
+/* As mlockall, which ignores what can't be populated (PROT_NONE). Without aspace's lock: a page may
+ * be one that another thread brings (userfaultfd). */
+static void lock_all(u64 how)
 {
-    sys_raw(SYS_mlock2, m->start, m->end - m->start, *(int *)arg, 0, 0, 0);
-    return true;
+    AspaceInfo m;
+    for (GuestAddr at = 0; aspace_query_from(at, &m); at = m.end) {
+        sys_raw(SYS_mlock2, m.start, m.end - m.start, how, 0, 0, 0);
+    }
 }
 
 i64 sys_mlockall(Thread *t, const u64 a[6])
@@ -116,11 +124,11 @@ i64 sys_mlockall(Thread *t, const u64 a[6])
             return -ENOMEM;
         }
     }
-    int how = flags & MCL_ONFAULT ? MLOCK_ONFAULT : 0;
+    u64 how = flags & MCL_ONFAULT ? MLOCK_ONFAULT : 0;
     u64 mode = !(flags & MCL_FUTURE) ? LOCK_NO : how ? LOCK_ON_FAULT : LOCK_NOW;
     atomic_store_explicit(&lock_future, (u64)t->tgid << 2 | mode, memory_order_relaxed);
     if (flags & MCL_CURRENT) {
-        aspace_foreach(lock_one, &how);
+        lock_all(how);
     }
     return 0;
 }
@@ -247,8 +255,25 @@ i64 sys_remap_file_pages(Thread *t, const u64 a[6])
 
 /* ---- advice and the like, for ranges that may be ours ---- */
 
+/* Waits for each page, which may be one that another thread brings; changes nothing else. */
+static i64 populate(Thread *t, const u64 a[6])
+{
+    for (u32 i = 0;; i++) {
+        if ((int)a[2] == MADV_POPULATE_WRITE) {
+            smc_allow_write(a[0], a[1]);
+        }
+        i64 r = pass_range(t, SYS_madvise, a);
+        if (r != -EFAULT || i == MT_EFAULT_REPEATS || !smc_may_hit(a[0], a[1])) {
+            return r;
+        }
+    }
+}
+
 i64 sys_madvise(Thread *t, const u64 a[6])
 {
+    if ((int)a[2] == MADV_POPULATE_READ || (int)a[2] == MADV_POPULATE_WRITE) {
+        return populate(t, a);
+    }
     return aspace_madvise(a[0], a[1], (int)a[2]);
 }
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * smc_dropped.c -- code in a page whose contents are dropped (madvise) and written anew, beside and
- * behind the call that does so: the first write meets a page that is not present.
+ * behind the call that does so: the first write meets a page that is not present. And one whose page
+ * is brought in for writing.
  * guest: */
 #define _GNU_SOURCE
 #include <sys/mman.h>
 
 #include "guest.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 enum { PAGE = 4096, ROUNDS = 20 };
 
@@ -35,10 +40,18 @@ static int drop_caller(void)
     return 1000;
 }
 
+static void *new_page(void)
+{
+    void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                   0);
+
+    CHECK(p != MAP_FAILED);
+    return p;
+}
+
 int main(void)
 {
-    code = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(code != MAP_FAILED);
+    code = new_page();
     for (int i = 0; i < ROUNDS; i++) {
         CHECK(madvise(code, PAGE, MADV_DONTNEED) == 0);
         write_code((unsigned char)i);
@@ -49,5 +62,9 @@ int main(void)
         write_code((unsigned char)(i + 2));
         printf(" %d\n", ((int (*)(int))(void *)(code + 64))(100));
     }
+    code = new_page();
+    write_code(1);
+    printf("%d ", ((int (*)(int))(void *)(code + 64))(100));
+    printf("%d\n", madvise(code, PAGE, MADV_POPULATE_WRITE));
     return 0;
 }

@@ -2,7 +2,7 @@
  * thr_uffd.c -- page faults that other threads of the same program end (userfaultfd): of loads,
  * stores, string instructions and atomics, by several threads, while others compute and wait; a
  * signal arrives in one. And, where that is allowed, of the kernel's stores in calls that never
- * block otherwise.
+ * block otherwise, and of calls that bring pages in, by a server that maps memory itself.
  * guest: timeout=60 */
 
 #define _GNU_SOURCE
@@ -20,10 +20,15 @@
 
 #include "guest.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
 enum { PAGE = 4096, PAGES = 8, THREADS = 3 };
 
 static pthread_t threads[THREADS];
-static uint8_t *area[THREADS];
+static uint8_t *area[THREADS + 1]; /* each thread's, and bring_in()'s */
 static int uffd, of_kernel, stop_pipe[2];
 static _Atomic int done, signals;
 
@@ -47,12 +52,12 @@ static int is_for_signal(uint64_t page)
 /* Gives each page that is touched its number. */
 static void *serve(void *arg)
 {
-    static uint8_t page[PAGE] __attribute__((aligned(PAGE)));
+    uint8_t *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     for (;;) {
         struct pollfd p[2] = {{uffd, POLLIN, 0}, {stop_pipe[0], POLLIN, 0}};
         struct uffd_msg msg;
-        struct uffdio_copy copy = {.src = (uintptr_t)page, .len = PAGE};
+        struct uffdio_copy copy = {.len = PAGE};
 
         CHECK(poll(p, 2, -1) > 0 || errno == EINTR);
         if (p[1].revents != 0) {
@@ -66,6 +71,10 @@ static void *serve(void *arg)
         if (is_for_signal(copy.dst)) {
             continue;
         }
+        CHECK(munmap(page, PAGE) == 0);
+        page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(page != MAP_FAILED);
+        copy.src = (uintptr_t)page;
         memset(page, (int)(copy.dst / PAGE % PAGES) + 1, PAGE);
         CHECK(ioctl(uffd, UFFDIO_COPY, &copy) == 0 || errno == EEXIST);
     }
@@ -99,6 +108,24 @@ static void *touch(void *arg)
     return NULL;
 }
 
+/* Each by another call, as far as the kernel knows it. */
+static void bring_in(void)
+{
+    uint8_t *a = area[THREADS];
+
+    if (!of_kernel) {
+        return;
+    }
+    (void)!madvise(a, 2 * PAGE, MADV_POPULATE_READ);
+    (void)!madvise(a + 2 * PAGE, 2 * PAGE, MADV_POPULATE_WRITE);
+    (void)!mlock(a + 4 * PAGE, PAGE);
+    (void)!mlockall(MCL_CURRENT);
+    CHECK(munlockall() == 0);
+    for (int i = 0; i < PAGES; i++, a += PAGE) {
+        CHECK(*(volatile uint8_t *)a == number(a));
+    }
+}
+
 static void *spin(void *arg)
 {
     while (atomic_load(&done) < THREADS) {
@@ -120,7 +147,7 @@ static void setup(void)
         exit(0);
     }
     CHECK(pipe(stop_pipe) == 0);
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i <= THREADS; i++) {
         struct uffdio_register reg = {.mode = UFFDIO_REGISTER_MODE_MISSING};
 
         area[i] = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -147,6 +174,7 @@ int main(void)
         CHECK(pthread_join(threads[i], NULL) == 0);
     }
     CHECK(pthread_join(busy, NULL) == 0);
+    bring_in();
     CHECK(write(stop_pipe[1], "", 1) == 1 && pthread_join(server, NULL) == 0);
     printf("%d threads, %d signals\n", done, signals);
     return 0;
