@@ -302,8 +302,8 @@ void chain_link(Edge *e, Block *to, CacheOff at)
     chain_give(to);
 }
 
-/* The slot of the second table; entry.S computes the same. */
-__attribute__((target("crc32"))) static u32 *ibt2_slot(GuestAddr pc)
+/* entry.S computes the same. */
+__attribute__((target("crc32"))) u32 *ibt2_slot(GuestAddr pc)
 {
     return &mt_cache.ibt2[__builtin_ia32_crc32di(0, pc) & (MT_IBT2_SIZE - 1)];
 }
@@ -458,6 +458,15 @@ bool blockmap_unlink(Block *b)
     unlink_incoming(b);
     STAT_INC(RETIRED);
     return true;
+}
+
+bool ibt_has(const Block *b)
+{
+    CacheOff ind = mt_load_acquire(&b->ind);
+    u64 at = cache_exec_addr(ind);
+
+    return ind != 0 && mt_load_relaxed(ibt_slot(b->pc)) == at &&
+           (mt_cache.ibt2 == NULL || mt_load_relaxed(ibt2_slot(b->pc)) == (u32)at);
 }
 
 static CacheOff make_thunk(Block *b)

@@ -57,16 +57,14 @@ Block *return_point_owner(GuestAddr pc);
 /* Makes b reachable for indirect branches; false: the cache is full. */
 bool ibt_publish(Block *b);
 
+/* The slot of the second table for pc. There must be one (mt_cache.ibt2). */
+u32 *ibt2_slot(GuestAddr pc);
+
+/* Do indirect branches find b in each of the tables? Returns look into the second one only. */
+bool ibt_has(const Block *b);
+
 /* The executable address to enter for guest address pc through the indirect-branch table: checks
  * slot[1], restores rcx from slot[0]. */
-/* Do indirect branches find b in the first table? */
-static inline bool ibt_has(const Block *b)
-{
-    CacheOff at = mt_load_acquire(&b->ind);
-
-    return at != 0 && mt_load_relaxed(ibt_slot(b->pc)) == cache_exec_addr(at);
-}
-
 static inline u64 ibt_lookup(GuestAddr pc)
 {
     u64 at = mt_load_relaxed(ibt_slot(pc));

@@ -156,7 +156,7 @@ void cache_size_tables_world(u32 blocks)
     mt_store_relaxed(&mt_cache.ibt_mask, grow_mask(mt_cache.ibt_mask, mt_cache.ibt_mask_at,
                                                    apart ? 2 * blocks : 8 * blocks, MT_IBT_SIZE));
     mt_store_relaxed(&mt_cache.ret_mask, grow_mask(mt_cache.ret_mask, mt_cache.ret_mask_at,
-                                                   8 * blocks, apart ? MT_RET_SIZE : 1));
+                                                   16 * blocks, apart ? MT_RET_SIZE : 1));
     cache_tables_clear();
 }
 
