@@ -114,8 +114,9 @@ bool sig_defer_take(SigMask set, siginfo_t *out)
         return false;
     }
     SigMask old = sig_host_setmask(SIG_MASK_ALL);
+    int lowest = 1 + __builtin_ctzll(present & set); /* as the kernel takes them */
     for (u32 i = first; i < count && !found; i++) {
-        if (set & SIG_BIT(queue()[i].si_signo)) {
+        if (queue()[i].si_signo == lowest) {
             *out = queue()[i];
             remove_at(i);
             if (!holds(out->si_signo)) { /* a long queue is mostly of one signal: a short look */

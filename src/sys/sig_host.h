@@ -58,7 +58,7 @@ void sig_host_give_away(const siginfo_t *info); /* to the process, if it was mea
 void sig_fill_slot(Thread *t, const siginfo_t *info, bool synchronous);
 
 /* sig_defer.c: asynchronous signals of the open set that the guest has blocked, and signals for
- * which there is no room elsewhere. Per thread, FIFO. _sig: all signals are blocked. */
+ * which there is no room elsewhere. Per thread, FIFO for each signal. _sig: all signals are blocked. */
 void sig_defer_add_sig(const siginfo_t *info);
 bool sig_defer_any(void);
 u32 sig_defer_count(void);
@@ -68,7 +68,7 @@ void sig_defer_thread_fini(void);
 SigDeferred sig_defer_hide(void);
 void sig_defer_unhide(SigDeferred hidden);
 SigMask sig_defer_pending(void);
-/* Takes the first one whose bit is in `set`. */
+/* Takes the first one of the lowest signal that is in `set`. */
 bool sig_defer_take(SigMask set, siginfo_t *out);
 void sig_defer_drop(SigMask set);
 /* sigwait: while set, a deferred signal of this set makes the thread's system call not begin. */

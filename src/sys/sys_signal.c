@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MASK_BYTES sizeof(SigMask)
@@ -245,8 +246,19 @@ static i64 give_info(Thread *t, const siginfo_t *info, u64 to)
     return info->si_signo;
 }
 
+/* What the kernel says of a timeout before it looks for signals. */
+static i64 bad_timeout(u64 at)
+{
+    struct timespec ts;
+    if (at && read_guest(&ts, at, sizeof(ts))) {
+        return -EFAULT;
+    }
+    return at && (ts.tv_sec < 0 || (u64)ts.tv_nsec >= 1000000000u) ? -EINVAL : 0;
+}
+
 i64 sys_rt_sigtimedwait(Thread *t, const u64 a[6])
 {
+    static const struct timespec at_once;
     SigMask these, host;
     siginfo_t info;
     if (a[3] != MASK_BYTES) {
@@ -255,16 +267,24 @@ i64 sys_rt_sigtimedwait(Thread *t, const u64 a[6])
     if (read_guest(&these, a[0], sizeof(these))) {
         return -EFAULT;
     }
-    /* From here on a deferred one of `these` makes the window abort. */
-    sig_defer_watch(these);
-    if (sig_defer_take(these, &info)) {
-        sig_defer_watch(0);
-        return give_info(t, &info, a[1]);
-    }
     host = SIG_HOST_MASK(these);
-    const u64 b[6] = {(u64)&host, a[1], a[2], MASK_BYTES};
+    u64 b[6] = {(u64)&host, a[1], a[2], MASK_BYTES};
     bool known;
     sys_allow_writes(SYS_rt_sigtimedwait, b, &known);
+    /* From here on a deferred one of `these` makes the window abort. */
+    sig_defer_watch(these);
+    if (sig_defer_pending() & these) {
+        /* Faults are taken first, as by the kernel; the kick is the last of all signals. */
+        i64 r = bad_timeout(a[2]);
+        bool taken = r == 0 && sig_defer_take(these & SIG_FAULTS, &info);
+        if (r == 0 && !taken) {
+            b[2] = (u64)&at_once;
+            r = sys_raw(SYS_rt_sigtimedwait, b[0], b[1], b[2], b[3], 0, 0);
+            taken = r == -EAGAIN && sig_defer_take(these, &info);
+        }
+        sig_defer_watch(0);
+        return taken ? give_info(t, &info, a[1]) : r;
+    }
     t->disturbed = false;
     i64 r = sys_window(SYS_rt_sigtimedwait, b);
     sig_defer_watch(0);
