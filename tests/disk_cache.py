@@ -12,7 +12,8 @@ K5. A file that shrinks while it is in use, a folder that can't be written to, a
 K6. What has been read of a file that is not used is not kept in memory.
 K7. Without a name it is in ~/.cache, but a home that does not exist is not made.
 K8. A run with another option that shapes code does not read it.
-K9. The folder is kept small: the oldest files go, and what a writer has left behind."""
+K9. The folder is kept small: the oldest files go, and what a writer has left behind.
+K10. Children that are forked write nothing."""
 import argparse
 import os
 import random
@@ -241,6 +242,14 @@ def small_folder(b):
         raise Failed(f"{there}, {os.listdir(b.cache)}")
 
 
+def forked(b):
+    with tempfile.TemporaryDirectory(dir=b.folder) as cache:
+        done = subprocess.run([b.mtvg, "-q", "--translation-cache=" + cache, "/bin/sh", "-c",
+                               "(echo $(ls /)) >/dev/null; kill -9 $$"], timeout=240)
+        if done.returncode != -9 or os.listdir(cache) != []:
+            raise Failed(f"status {done.returncode}, {os.listdir(cache)}")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--mtvg", required=True)
@@ -252,7 +261,7 @@ def main():
         least = warm(b)
         for what in (lambda b: damages(b, random.Random(args.seed), least), refused_is_forgotten,
                      other_program, writers, shrinking, unwritable, home,
-                     other_options, small_folder):
+                     other_options, small_folder, forked):
             name = getattr(what, "__name__").replace("<lambda>", "damages")
             try:
                 what(b)

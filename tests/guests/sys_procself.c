@@ -28,7 +28,7 @@ static char *read_path(const char *path, size_t *len)
     CHECK(buf);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t r;
-    CHECK(fd >= 0);
+    CHECK(fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
     while ((r = read(fd, buf + n, cap - n - 1)) > 0) {
         n += r;
     }

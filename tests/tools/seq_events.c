@@ -85,11 +85,12 @@ static void timeouts(long me)
         }
         now.tv_nsec += now.tv_nsec < 999000000 ? 1000000 : 0;
         seen((uint64_t)me);
-        switch (i % 5) {
+        switch (i % 6) {
         case 0: syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, atomic_load(&word), &none); break;
         case 1: nanosleep(&longer, NULL); break;
         case 2: poll(NULL, 0, (int)me); break;
         case 3: sem_timedwait(&served, &now); break;
+        case 4: syscall(SYS_select, 0, NULL, NULL, NULL, &(struct timeval){0, 1000 * me}); break;
         default: epoll_wait(epoll, &(struct epoll_event){0}, 1, 2); break;
         }
         seen((uint64_t)me + 100);
