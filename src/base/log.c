@@ -42,10 +42,9 @@ int (*log_fd_mover)(int fd);
 
 u8 mt_debug_level[LOG_NCHANNELS];
 static const char *const channel_names[LOG_NCHANNELS] = {
-    [LOG_GUEST] = "guest",   [LOG_ASPACE] = "aspace", [LOG_ELF] = "elf",
-    [LOG_JIT] = "jit",       [LOG_CHAIN] = "chain",   [LOG_SMC] = "smc",
-    [LOG_SCHED] = "sched",   [LOG_THREAD] = "thread", [LOG_SYSCALL] = "syscall",
-    [LOG_SIGNAL] = "signal", [LOG_TOOL] = "tool",
+    [LOG_JIT] = "jit",
+    [LOG_SYSCALL] = "syscall",
+    [LOG_SIGNAL] = "signal",
 };
 
 /* ---- writing ---- */

@@ -22,19 +22,11 @@ void mt_vmsg(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* "mtvg: text" to stderr, then exit(code). For bad input, before the guest runs. */
 _Noreturn void mt_die(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Debug channels: --debug=jit:2,signal:1 or --debug=all:1. One per module family. */
+/* Debug channels: --debug=jit:2,signal or --debug=all. */
 enum LogChannel {
-    LOG_GUEST,
-    LOG_ASPACE,
-    LOG_ELF,
-    LOG_JIT,
-    LOG_CHAIN,
-    LOG_SMC,
-    LOG_SCHED,
-    LOG_THREAD,
-    LOG_SYSCALL,
-    LOG_SIGNAL,
-    LOG_TOOL,
+    LOG_JIT,     /* 1: translations, 2: their instructions as well */
+    LOG_SYSCALL, /* 1: the guest's system calls; none takes the fast path then */
+    LOG_SIGNAL,  /* 1: signals delivered to the guest */
     LOG_NCHANNELS
 };
 extern u8 mt_debug_level[LOG_NCHANNELS];

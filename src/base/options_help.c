@@ -89,10 +89,12 @@ const int mt_opt_ngroups = MT_ARRAY_SIZE(mt_opt_groups);
 
 static void print_help(FILE *f)
 {
-    fprintf(f,
-            "usage: mtvg [options] program [arguments]\n\n"
-            "Runs an unmodified program under dynamic binary instrumentation, its threads at the\n"
-            "same time. Defaults are in brackets; \"--name\" alone means \"--name=yes\".\n");
+    fprintf(
+        f,
+        "usage: mtvg [options] program [arguments]\n\n"
+        "Runs an unmodified program under dynamic binary instrumentation, its threads at the\n"
+        "same time. Defaults are in brackets; \"--name\" alone means \"--name=yes\"; a SIZE is in\n"
+        "bytes, or ends in K, M or G.\n");
     for (int g = 0; g < mt_opt_ngroups; g++) {
         fprintf(f, "\n%s:\n", mt_opt_groups[g].title);
         if (g == 0) {

@@ -11,8 +11,8 @@
  * in a system call (or is stopped, or gone), all at one moment. */
 void settle_wait(void);
 
-/* Has the thread slept, or been stopped, for a while, without interruption? A disk takes its time: with a seed, that
- * is none of the reasons unless it takes very long. */
+/* Has the thread slept, or been stopped, for a while, without interruption? A disk takes its time:
+ * with a seed, that is none of the reasons unless it takes very long. */
 bool settle_sleeps(pid_t tgid, pid_t tid, bool seeded);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * step.c -- one guest instruction at a time: TF, and tracers that step.
- * Role:    executes an instruction in a translation of its own, and raises the trap behind it. TF is
- *          the guest's only: it never is in the host's flags, but at the end of a popf; so what
+ * Role:    executes an instruction in a translation of its own, and raises the trap behind it. TF
+ *          is the guest's only: it never is in the host's flags, but at the end of a popf; so what
  *          reads or writes the flags is put right here, and a repeated string instruction is run
  *          turn by turn.
  * Signals: as the run loop: slow domain, INSIDE. */

@@ -48,7 +48,11 @@ int main(int argc, char **argv)
     pthread_t threads[MAX_THREADS];
     struct timespec a, b;
     limit = argc > 2 ? atol(argv[2]) : limit;
-    n = n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
+    if (n < 1 || limit < 1 || argc > 3) {
+        fprintf(stderr, "usage: demo [threads [limit]]\n");
+        return 2;
+    }
+    n = n > MAX_THREADS ? MAX_THREADS : n;
     clock_gettime(CLOCK_MONOTONIC, &a);
     for (long i = 0; i < n; i++) {
         if (pthread_create(&threads[i], NULL, work, NULL)) {

@@ -875,6 +875,23 @@ static void frozen_waiter(void)
     finish(waits);
 }
 
+/* The end of a quantum hands over in the unfair mode too: who spins lets others go on. */
+static void unfair_spinner(void)
+{
+    Sim *waits;
+
+    begin((WorldConfig){.fair = FAIR_NO, .quantum = 10});
+    world_enter(&self->t);
+    waits = start(1, enter_once);
+    while (mt_load_acquire(&waits->t.gate_phase) != GATE_WAITING) {
+        sim_sleep_us(1000);
+    }
+    world_quantum_end(&self->t);
+    CHECK(mt_load_relaxed(&progress) != 0);
+    world_leave(&self->t);
+    finish(waits);
+}
+
 static void test_seeded(void **state)
 {
     u64 a = trace_hash(1), b = trace_hash(2);
@@ -937,6 +954,7 @@ CASE(round_robin)
 CASE(sequential_stop)
 CASE(kept_turn)
 CASE(frozen_waiter)
+CASE(unfair_spinner)
 
 int main(void)
 {
@@ -963,6 +981,7 @@ int main(void)
         cmocka_unit_test(test_sequential_stop),
         cmocka_unit_test(test_kept_turn),
         cmocka_unit_test(test_frozen_waiter),
+        cmocka_unit_test(test_unfair_spinner),
         cmocka_unit_test(test_seeded),
 #ifdef MT_DEBUG_BUILD
         cmocka_unit_test(test_lock_order),
