@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "base/stats.h"
+#include "diag/startinfo.h"
 #include "guest/aspace.h"
 #include "guest/cpu.h"
 #include "guest/elf.h"
@@ -229,6 +230,7 @@ static void run(void)
     sys_rlimit_start(mt_opts.exec_limits);
     resolve(&target);
     mt_tool = choose_tool();
+    startinfo_tell(&target, mt_own_argv, mt_tool->name, code_cache_size());
     cpu_init();
     init_world();
     init_translator(&target);

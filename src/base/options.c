@@ -415,12 +415,12 @@ static int cut_words(OptSource *src)
 }
 
 /* Calls fn for every word of every source and then of the command line's options. */
-static int foreach_word(Options *o, const OptSource *sources, const int *counts, int nsources,
-                        char **argv, int (*fn)(Options *, const Word *))
+static int foreach_word(Options *o, const OptSource *sources, int nsources, char **argv,
+                        int (*fn)(Options *, const Word *))
 {
     for (int i = 0; i < nsources; i++) {
         const char *p = sources[i].text;
-        for (int k = 0; k < counts[i]; k++) {
+        for (int k = 0; k < sources[i].words; k++) {
             int err = fn(o, &(Word){p, sources[i].name});
             if (err) {
                 return err;
@@ -469,20 +469,19 @@ static int count_own(int argc, char **argv)
 int options_parse_sources(Options *o, OptSource *sources, int nsources, int argc, char **argv,
                           const char **err)
 {
-    int counts[MT_OPT_MAX_SOURCES];
     *err = error_line;
     set_defaults(o);
     o->argc_own = count_own(argc, argv);
     MT_ASSERT(nsources <= MT_OPT_MAX_SOURCES);
     for (int i = 0; i < nsources; i++) {
-        counts[i] = cut_words(&sources[i]);
-        if (counts[i] < 0) {
+        sources[i].words = cut_words(&sources[i]);
+        if (sources[i].words < 0) {
             return fail("a quote is not closed in %s", sources[i].name);
         }
     }
-    int rc = foreach_word(o, sources, counts, nsources, argv, apply_tool);
+    int rc = foreach_word(o, sources, nsources, argv, apply_tool);
     if (!rc) {
-        rc = foreach_word(o, sources, counts, nsources, argv, apply_word);
+        rc = foreach_word(o, sources, nsources, argv, apply_word);
     }
     if (rc) {
         return rc;

@@ -41,6 +41,7 @@ int options_parse(Options *o, int argc, char **argv, const char **err);
 typedef struct OptSource {
     const char *name; /* for messages */
     char *text;       /* words are cut out of it in place, and strings in Options point into it */
+    int words;        /* how many have been cut out */
 } OptSource;
 
 /* options_parse() with sources read earlier, weakest first. */
@@ -52,6 +53,10 @@ int options_parse_sources(Options *o, OptSource *sources, int nsources, int argc
  * with *why telling what is wrong with it (static buffer), or NULL and *why NULL if there is none.
  * *dev_ino tells which file it is. */
 char *options_read_rc(const char *path, bool follow, u64 dev_ino[2], const char **why);
+
+/* Calls fn for each source that options_init() has read, weakest first: n words, one behind the
+ * other, each ended by a NUL. */
+void options_each_source(void (*fn)(const char *name, const char *words, int n));
 
 /* Prints --help to `fd`; 0, or -errno. */
 int options_print_help(int fd);

@@ -85,15 +85,16 @@ char *options_read_rc(const char *path, bool follow, u64 dev_ino[2], const char 
     return text;
 }
 
-typedef struct RcFiles {
+/* Its texts are part of mt_opts from options_init() on. */
+static struct {
     OptSource sources[MT_OPT_MAX_SOURCES];
     int n;
     char warnings[2][4200];
     int nwarnings;
-} RcFiles;
+} rc;
 
 /* `other` is the file read before: one that is both is read once. */
-static void add_rc(RcFiles *rc, const char *path, bool follow, u64 id[2], const u64 other[2])
+static void add_rc(const char *path, bool follow, u64 id[2], const u64 other[2])
 {
     const char *why;
     char *text = options_read_rc(path, follow, id, &why);
@@ -102,28 +103,28 @@ static void add_rc(RcFiles *rc, const char *path, bool follow, u64 id[2], const 
         return;
     }
     if (why) {
-        snprintf(rc->warnings[rc->nwarnings++], sizeof(rc->warnings[0]),
+        snprintf(rc.warnings[rc.nwarnings++], sizeof(rc.warnings[0]),
                  "mtvg: warning: %s is ignored: %s\n", path, why);
     }
     if (text) {
-        rc->sources[rc->n++] = (OptSource){strdup(path), text};
+        rc.sources[rc.n++] = (OptSource){.name = strdup(path), .text = text};
     }
 }
 
-static void gather(RcFiles *rc)
+static void gather(void)
 {
     u64 home_id[2] = {0, 0}, cwd_id[2] = {0, 0};
     const u64 none[2] = {0, 0};
     const char *home = getenv("HOME");
     char path[4096];
     if (home && *home && (size_t)snprintf(path, sizeof(path), "%s/.mtvgrc", home) < sizeof(path)) {
-        add_rc(rc, path, true, home_id, none);
+        add_rc(path, true, home_id, none);
     }
     const char *env = getenv("MTVG_OPTS");
     if (env) {
-        rc->sources[rc->n++] = (OptSource){"$MTVG_OPTS", strdup(env)};
+        rc.sources[rc.n++] = (OptSource){.name = "$MTVG_OPTS", .text = strdup(env)};
     }
-    add_rc(rc, "./.mtvgrc", false, cwd_id, home_id);
+    add_rc("./.mtvgrc", false, cwd_id, home_id);
 }
 
 static _Noreturn void print_and_exit(const Options *o)
@@ -141,16 +142,22 @@ static _Noreturn void print_and_exit(const Options *o)
     exit(0);
 }
 
+void options_each_source(void (*fn)(const char *name, const char *words, int n))
+{
+    for (int i = 0; i < rc.n; i++) {
+        fn(rc.sources[i].name, rc.sources[i].text, rc.sources[i].words);
+    }
+}
+
 void options_init(int argc, char **argv)
 {
-    static RcFiles rc; /* its texts are part of mt_opts from now on */
     const char *err;
     int bad = options_parse(&mt_opts, argc, argv, &err);
     /* --help and --version work with a broken rc file, too. */
     if (!bad && (mt_opts.want_help || mt_opts.want_version)) {
         print_and_exit(&mt_opts);
     }
-    gather(&rc);
+    gather();
     for (int i = 0; i < rc.n; i++) {
         if (!rc.sources[i].text || !rc.sources[i].name) {
             mt_die(1, "out of memory");

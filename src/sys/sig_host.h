@@ -58,7 +58,8 @@ void sig_host_give_away(const siginfo_t *info); /* to the process, if it was mea
 void sig_fill_slot(Thread *t, const siginfo_t *info, bool synchronous);
 
 /* sig_defer.c: asynchronous signals of the open set that the guest has blocked, and signals for
- * which there is no room elsewhere. Per thread, FIFO for each signal. _sig: all signals are blocked. */
+ * which there is no room elsewhere. Per thread, FIFO for each signal. _sig: all signals are
+ * blocked. */
 void sig_defer_add_sig(const siginfo_t *info);
 bool sig_defer_any(void);
 u32 sig_defer_count(void);

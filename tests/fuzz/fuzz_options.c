@@ -103,7 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     /* As an rc file... */
     char *fixed[] = {"mtvg", "prog", NULL};
-    OptSource source = {"rc", copy};
+    OptSource source = {.name = "rc", .text = copy};
     int rc = options_parse_sources(&o, &source, 1, 2, fixed, &err);
     check(rc, &o, err, 2);
     /* ...and as a command line: one word a line. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * smc_dropped.c -- code in a page whose contents are dropped (madvise) and written anew, beside and
- * behind the call that does so: the first write meets a page that is not present. And one whose page
- * is brought in for writing.
+ * behind the call that does so: the first write meets a page that is not present. And one whose
+ * page is brought in for writing.
  * guest: */
 #define _GNU_SOURCE
 #include <sys/mman.h>

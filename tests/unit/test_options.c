@@ -59,7 +59,7 @@ static int parse_rc(const char *text, const char *words)
         argv[argc++] = p;
     }
     argv[argc] = NULL;
-    OptSource source = {"rc", copy};
+    OptSource source = {.name = "rc", .text = copy};
     return options_parse_sources(&o, &source, 1, argc, argv, &err);
 }
 
