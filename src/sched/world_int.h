@@ -145,7 +145,7 @@ void walk_wait(Walk *w);
 
 /* t, OUTSIDE, becomes INSIDE; behind a stop, if there is one. */
 void world_come_in(Thread *t);
-/* t's vfork child has died: t is not in the writers' queue any more. */
+/* t's vfork child has died, and t has not stopped the world: t does not want to any more. */
 void world_stop_forget(Thread *t);
 void world_stop_after_fork_child(void);
 

@@ -310,7 +310,14 @@ void world_stop_after_fork_child(void)
 
 void world_stop_forget(Thread *t)
 {
+    bool given;
+
     mt_mutex_lock(&mt_world.queue);
     threadqueue_remove(&writers, t);
+    given = writer == t; /* before or after its death */
     mt_mutex_unlock(&mt_world.queue);
+    if (given) {
+        resume_readers(WORLD_STOP | WORLD_HALT);
+        writer_give();
+    }
 }

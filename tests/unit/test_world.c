@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
@@ -532,6 +533,73 @@ static void vfork_died(void)
     world_leave(&self->t);
 }
 
+#ifndef __SANITIZE_THREAD__ /* it does not follow clone() */
+static pid_t dying;
+static u32 dead, go_on;
+
+static int stop_as_child(void *arg)
+{
+    Sim *s = arg;
+
+    mt_store_release(&dying, (pid_t)syscall(SYS_gettid));
+    world_stop(&s->t);
+    return 0;
+}
+
+static void *parent_of_dying(void *arg)
+{
+    static _Alignas(16) char stack[1 << 18];
+    Sim *s = arg;
+    int status;
+    pid_t pid;
+
+    sim_begin(s);
+    pid = clone(stop_as_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, s);
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+    mt_store_release(&dead, 1);
+    while (mt_load_acquire(&go_on) == 0) {
+        sim_sleep_us(1000);
+    }
+    world_vfork_returned(&s->t);
+    world_detach(&s->t);
+    return NULL;
+}
+
+static bool sleeps(pid_t pid)
+{
+    char path[64], text[256] = "";
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    f = fopen(path, "r");
+    CHECK(f != NULL && fgets(text, sizeof(text), f) != NULL && fclose(f) == 0);
+    return strstr(text, ") S") != NULL;
+}
+
+/* One that died while it waited to stop the world, and is given its turn before its parent can take
+ * it out of the queue. */
+static void vfork_died_queued(void)
+{
+    Sim *s;
+
+    begin_parallel();
+    world_stop(&self->t);
+    s = start(1, parent_of_dying);
+    while (mt_load_acquire(&dying) == 0 || !sleeps(dying)) {
+        sim_sleep_us(1000);
+    }
+    CHECK(kill(dying, SIGKILL) == 0);
+    while (mt_load_acquire(&dead) == 0) {
+        sim_sleep_us(1000);
+    }
+    world_resume(&self->t);
+    mt_store_release(&go_on, 1);
+    world_stop(&self->t);
+    world_resume(&self->t);
+    finish(s);
+}
+#endif
+
 static int match(struct cds_lfht_node *node, const void *key)
 {
     return node == key;
@@ -947,6 +1015,9 @@ CASE(fences)
 CASE(membarrier_denied)
 CASE(fork_stopped)
 CASE(vfork_died)
+#ifndef __SANITIZE_THREAD__
+CASE(vfork_died_queued)
+#endif
 CASE(table)
 CASE(fair_guests)
 CASE(unfair_guests)
@@ -974,6 +1045,9 @@ int main(void)
         cmocka_unit_test(test_membarrier_denied),
         cmocka_unit_test(test_fork_stopped),
         cmocka_unit_test(test_vfork_died),
+#ifndef __SANITIZE_THREAD__
+        cmocka_unit_test(test_vfork_died_queued),
+#endif
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_fair_guests),
         cmocka_unit_test(test_unfair_guests),
