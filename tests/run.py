@@ -244,9 +244,9 @@ def write_table(path, outcomes):
                     (program.name, program.what, versions, result, times))
     with open(path, "w") as f:
         f.write("# Real programs under mtvg\n\n"
-                "Each is run natively and under `mtvg --trace-children=yes`; output and exit "
-                "status must be equal.\nThe table is written by `tests/run.py programs --table`. Times are "
-                "those of the whole script, native / mtvg, in seconds.\n\n"
+                "Each is run natively and under `mtvg --trace-children=yes`; output and exit status "
+                "must be equal.\nThe table is written by `tests/run.py programs --table`. Times are "
+                "those of the whole script, native\n/ mtvg, in seconds.\n\n"
                 "| program | what is run | packages | result | seconds |\n"
                 "| --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n")
         f.write("\n" + rest if rest else "")

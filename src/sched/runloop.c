@@ -210,6 +210,29 @@ static void go_to(const Edge *e)
     mt_cpu.key = edge_key(e);
 }
 
+/* At an edge that no translated code follows. True: go on INSIDE. */
+static bool after_special(Thread *t, const Edge *e, Action *act)
+{
+    switch (edge_kind(e)) {
+    case EDGE_STALE:
+        if (mt_opts.protect_again && mt_cpu.checks == 0) {
+            smc_check_less(edge_block(e));
+        } else {
+            smc_retire(edge_block(e));
+        }
+        return true;
+    case EDGE_REPLACE: *act = ACT_REPLACE; return false;
+    case EDGE_AFTER:
+        counts_stop(block_side(edge_block(e)), edge_tool(e)->pairs[0], edge_tool(e)->pairs[1]);
+        return true;
+    default:
+        counts_emulate(edge_block(e));
+        note_behind(t, e);
+        *act = ACT_EMULATE;
+        return false;
+    }
+}
+
 bool run_after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *fault)
 {
     Edge *e = reason == MT_EXIT_DIRECT ? taken_link() : edge_of((u32)mt_cpu.exit_arg);
@@ -246,26 +269,7 @@ bool run_after_exit(Thread *t, u32 reason, Way *way, Action *act, GuestAddr *fau
     case MT_EXIT_EMULATE:
         annot_left(e);
         go_to(e);
-        if (edge_kind(e) == EDGE_STALE) {
-            if (mt_opts.protect_again && mt_cpu.checks == 0) {
-                smc_check_less(edge_block(e));
-            } else {
-                smc_retire(edge_block(e));
-            }
-            return true;
-        }
-        if (edge_kind(e) == EDGE_REPLACE) {
-            *act = ACT_REPLACE;
-            return false;
-        }
-        if (edge_kind(e) == EDGE_AFTER) {
-            counts_stop(block_side(edge_block(e)), edge_tool(e)->pairs[0], edge_tool(e)->pairs[1]);
-            return true;
-        }
-        counts_emulate(edge_block(e));
-        note_behind(t, e);
-        *act = ACT_EMULATE;
-        return false;
+        return after_special(t, e, act);
     case MT_EXIT_QUANTUM:
         annot_left(e);
         go_to(e);
