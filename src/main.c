@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * main.c -- brings the layers up in their order, loads the guest, and runs it. */
+#include "base/heap.h"
 #include "base/loaderenv.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -113,7 +114,7 @@ static void resolve(ExecTarget *target)
 {
     ExecError err = {.exit_code = 1, .msg = "out of memory"};
     char *name = mt_opts.guest_argv[0];
-    char *path = mt_opts.exec_argv0 ? strdup(name) : exec_find(name, &err);
+    char *path = mt_opts.exec_argv0 ? heap_copy_text(name) : exec_find(name, &err);
 
     if (mt_opts.exec_argv0 != NULL) {
         mt_opts.guest_argv[0] = (char *)mt_opts.exec_argv0;
@@ -124,7 +125,7 @@ static void resolve(ExecTarget *target)
     if (target->is_setid) {
         mt_die(126, "%s: set-user-ID and set-group-ID programs can't be run under mtvg", name);
     }
-    free(path);
+    heap_free(path);
 }
 
 /* An outer Valgrind's libraries are not for the guest, whose copies would make their requests to

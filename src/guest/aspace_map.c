@@ -9,10 +9,10 @@
  * Locking:    aspace_lock guards all of it.
  * Memory:     nodes come from a small pool that map_prepare() fills, so that an operation that has
  *             changed the host's mappings can't fail afterwards. */
+#include "base/heap.h"
 #include "guest/aspace_int.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -38,7 +38,7 @@ static u32 next_priority(void)
 int map_prepare(unsigned n)
 {
     while (pool_size < n) {
-        MapNode *node = malloc(sizeof(*node));
+        MapNode *node = heap_alloc(sizeof(*node));
         if (node == NULL) {
             return -ENOMEM;
         }
@@ -65,7 +65,7 @@ static void give_node(MapNode *n)
 {
     map_object_unref(n->object);
     if (pool_size >= 16) {
-        free(n);
+        heap_free(n);
         return;
     }
     n->next = pool;
@@ -75,7 +75,7 @@ static void give_node(MapNode *n)
 
 MapObject *map_object_new(u64 dev, u64 ino, const char *path)
 {
-    MapObject *o = calloc(1, sizeof(*o));
+    MapObject *o = heap_alloc_zeroed(sizeof(*o));
     if (o == NULL) {
         return NULL;
     }
@@ -83,9 +83,9 @@ MapObject *map_object_new(u64 dev, u64 ino, const char *path)
     o->dev = dev;
     o->ino = ino;
     if (path != NULL) {
-        o->path = strdup(path);
+        o->path = heap_copy_text(path);
         if (o->path == NULL) {
-            free(o);
+            heap_free(o);
             return NULL;
         }
     }
@@ -103,8 +103,8 @@ MapObject *map_object_ref(MapObject *o)
 void map_object_unref(MapObject *o)
 {
     if (o != NULL && --o->refs == 0) {
-        free(o->path);
-        free(o);
+        heap_free(o->path);
+        heap_free(o);
     }
 }
 

@@ -3,6 +3,7 @@
  * Role:       tries in place first; if the mapping must move, the new address is chosen and claimed
  *             here, and the kernel moves onto the claim.
  * Locking:    aspace_lock is taken here. */
+#include "base/heap.h"
 #include "guest/aspace_int.h"
 #include "guest/layout.h"
 
@@ -297,14 +298,14 @@ static i64 remap_guarded(const MremapCall *c)
     if (!movable(c->old, old_end, &count)) {
         return -EFAULT;
     }
-    Piece *pieces = malloc(count * sizeof(*pieces));
+    Piece *pieces = heap_alloc(count * sizeof(*pieces));
     if (pieces == NULL || map_prepare(ASPACE_NODES + 3 * count) != 0) {
-        free(pieces);
+        heap_free(pieces);
         return -ENOMEM;
     }
     bool guarded = unguard(c->old, old_end);
     i64 r = remap_or_move(c, pieces);
-    free(pieces);
+    heap_free(pieces);
     if (guarded && (r < 0 || (u64)r == c->old)) { /* still there: shall be protected again */
         for (MapNode *n = map_first(c->old); n->start < old_end; n = n->next) {
             if (n->guarded && node_is_guest(n)) {

@@ -3,6 +3,7 @@
  * Role:       each guest piece of the range gets a host call of its own, so that what the kernel
  *             did before an error is known exactly.
  * Locking:    aspace_lock is taken here. */
+#include "base/heap.h"
 #include "guest/aspace_int.h"
 #include "guest/hostmaps.h"
 
@@ -39,7 +40,7 @@ static bool matters(const MapNode *n, int new_prot)
 
 typedef struct PathQuery {
     GuestAddr at;
-    char *path; /* malloc'ed, or NULL */
+    char *path; /* heap_copy_text(), or NULL */
 } PathQuery;
 
 static bool path_step(const HostMap *m, void *arg)
@@ -49,7 +50,7 @@ static bool path_step(const HostMap *m, void *arg)
         return true;
     }
     if (q->at >= m->start && m->name[0] != '\0') {
-        q->path = strdup(m->name);
+        q->path = heap_copy_text(m->name);
     }
     return false;
 }

@@ -22,7 +22,7 @@ typedef struct ExecTarget {
     bool is_setid;   /* set-user-ID or set-group-ID, to others than the caller's */
 } ExecTarget;
 
-/* Looks `name` up in PATH if it has no slash. Returns a malloc'ed path, or NULL and *err. */
+/* Looks `name` up in PATH if it has no slash. Returns a path of the heap, or NULL and *err. */
 char *exec_find(const char *name, ExecError *err);
 
 /* Resolves and checks. 0, or -1 and *err. */

@@ -18,7 +18,7 @@ typedef struct ElfFile {
     const char *name; /* for messages */
     u64 size;
     Elf64_Ehdr ehdr;
-    Elf64_Phdr *phdrs; /* ehdr.e_phnum of them, malloc'ed */
+    Elf64_Phdr *phdrs; /* ehdr.e_phnum of them, of the heap */
     u64 lo, hi;        /* pages that the PT_LOADs cover, before relocation */
     u64 align;         /* largest p_align of them, at least a page */
 } ElfFile;
@@ -28,7 +28,7 @@ typedef struct ElfFile {
 int elf_open(int fd, const char *name, const char *interp_of, ElfFile *out, ExecError *err);
 void elf_close(ElfFile *f); /* frees the headers; the descriptor stays open */
 
-/* PT_INTERP's string, malloc'ed; *path = NULL if there is none. 0, or -1 and *err. */
+/* PT_INTERP's string, of the heap; *path = NULL if there is none. 0, or -1 and *err. */
 int elf_interp_path(const ElfFile *f, char **path, ExecError *err);
 
 /* Looks at a file's first bytes only: is it an ELF file for this machine? 0, or -1 and *err. */

@@ -4,6 +4,7 @@
  * Relies on:  elf_read.c's E1.
  * Differs:    a program at fixed addresses that are not free (the runtime lies there) is refused. A
  *             file that is cut off is refused instead of dying by SIGBUS. */
+#include "base/heap.h"
 #include "base/safe.h"
 #include "guest/aspace.h"
 #include "guest/aspace_int.h"
@@ -95,10 +96,10 @@ static bool is_load(const Elf64_Phdr *p)
     return p->p_type == PT_LOAD && p->p_memsz != 0;
 }
 
-/* Sorted by address, malloc'ed; NULL: no memory. */
+/* Sorted by address, of the heap; NULL: no memory. */
 static Range *sorted_ranges(const ElfFile *f, u32 *count)
 {
-    Range *r = malloc(f->ehdr.e_phnum * sizeof(*r));
+    Range *r = heap_alloc(f->ehdr.e_phnum * sizeof(*r));
     u32 n = 0;
     for (unsigned i = 0; r != NULL && i < f->ehdr.e_phnum; i++) {
         const Elf64_Phdr *p = &f->phdrs[i];
@@ -191,7 +192,7 @@ static int load_file(const ElfFile *f, LoadedFile *out, ExecError *err)
     Range *ranges = sorted_ranges(f, &n);
     int r = ranges != NULL ? load_ranges(f, ranges, n, out, err)
                            : exec_fail(err, ENOMEM, 1, "%s: out of memory", f->name);
-    free(ranges);
+    heap_free(ranges);
     return r;
 }
 
@@ -281,7 +282,7 @@ static int load_program(const ElfFile *f, ElfImage *out, ExecError *err)
             r = load_interp(interp, f->name, out, err);
         }
     }
-    free(interp);
+    heap_free(interp);
     return r;
 }
 

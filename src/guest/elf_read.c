@@ -6,6 +6,7 @@
  *                 vaddr + memsz <= ELF_MAX, vaddr = offset modulo the page size. They may come in
  *                 any order and overlap: the kernel maps a later one over an earlier one.
  * Source:     ELF-64 Object File Format; System V ABI, AMD64 supplement; behaviour of execve(2). */
+#include "base/heap.h"
 #include "guest/elf_int.h"
 
 #include <errno.h>
@@ -156,7 +157,7 @@ static const char *read_headers(ElfFile *f)
     if (h->e_phoff > f->size || f->size - h->e_phoff < bytes) {
         return "truncated ELF file: it ends before or in the program headers";
     }
-    f->phdrs = malloc(bytes);
+    f->phdrs = heap_alloc(bytes);
     if (f->phdrs == NULL) {
         return "out of memory";
     }
@@ -193,7 +194,7 @@ int elf_open(int fd, const char *name, const char *interp_of, ElfFile *out, Exec
 
 void elf_close(ElfFile *f)
 {
-    free(f->phdrs);
+    heap_free(f->phdrs);
     f->phdrs = NULL;
 }
 
@@ -203,13 +204,13 @@ static int read_interp(const ElfFile *f, const Elf64_Phdr *p, char **path, ExecE
         f->size - p->p_offset < p->p_filesz) {
         return bad(err, f->name, NULL, "corrupt ELF file: its interpreter's name is out of bounds");
     }
-    char *s = malloc(p->p_filesz);
+    char *s = heap_alloc(p->p_filesz);
     if (s == NULL) {
         return exec_fail(err, ENOMEM, 1, "out of memory");
     }
     if (elf_pread(f->fd, s, p->p_filesz, p->p_offset) != (i64)p->p_filesz ||
         s[p->p_filesz - 1] != '\0') {
-        free(s);
+        heap_free(s);
         return bad(err, f->name, NULL, "corrupt ELF file: its interpreter's name doesn't end");
     }
     *path = s;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * exec_find.c -- finds a program by name, as a shell would. */
+#include "base/heap.h"
 #include "guest/elf_int.h"
 
 #include <errno.h>
@@ -53,7 +54,7 @@ char *exec_find(const char *name, ExecError *err)
         return NULL;
     }
     if (strchr(name, '/') != NULL) {
-        found = strdup(name);
+        found = heap_copy_text(name);
         return found != NULL ? found : no_memory(err);
     }
     for (const char *dir = path != NULL ? path : DEFAULT_PATH; dir != NULL;) {
@@ -69,7 +70,7 @@ char *exec_find(const char *name, ExecError *err)
             }
             denied = "found, but not executable";
         }
-        free(found);
+        heap_free(found);
         dir = *colon != '\0' ? colon + 1 : NULL;
     }
     if (denied != NULL) {

@@ -3,6 +3,7 @@
  * Role:       gives for each file the result that execve(2) would, as a message.
  * Scripts:    "#!", blanks, interpreter, blanks, one argument (which may hold blanks) without the
  *             blanks at its end; at most 255 bytes; interpreters may be scripts, five deep. */
+#include "base/heap.h"
 #include "guest/elf_int.h"
 
 #include <errno.h>
@@ -110,9 +111,9 @@ static int parse_script(char *head, size_t n, char **interp, char **arg)
 static void free_words(char **words)
 {
     for (char **w = words; w != NULL && *w != NULL; w++) {
-        free(*w);
+        heap_free(*w);
     }
-    free(words);
+    heap_free(words);
 }
 
 /* interpreter, argument (if any), script path, argv[1...] */
@@ -122,16 +123,16 @@ static char **script_argv(char **argv, const char *interp, const char *arg, cons
     while (argv[n] != NULL) {
         n++;
     }
-    char **out = calloc(n + 4, sizeof(*out));
+    char **out = heap_alloc_zeroed((n + 4) * sizeof(*out));
     bool ok = out != NULL;
     const char *front[] = {interp, arg, script};
     for (size_t i = 0; ok && i < MT_ARRAY_SIZE(front); i++) {
         if (front[i] != NULL) {
-            ok = (out[k++] = strdup(front[i])) != NULL;
+            ok = (out[k++] = heap_copy_text(front[i])) != NULL;
         }
     }
     for (size_t i = 1; ok && i < n; i++) {
-        ok = (out[k++] = strdup(argv[i])) != NULL;
+        ok = (out[k++] = heap_copy_text(argv[i])) != NULL;
     }
     if (!ok) {
         free_words(out);
@@ -147,9 +148,9 @@ static char **copy_argv(char *const argv[])
         n++;
     }
     /* An empty argv becomes { "" }, as by the kernel. */
-    char **out = calloc((n > 0 ? n : 1) + 1, sizeof(*out));
+    char **out = heap_alloc_zeroed(((n > 0 ? n : 1) + 1) * sizeof(*out));
     for (size_t i = 0; out != NULL && i < (n > 0 ? n : 1); i++) {
-        out[i] = strdup(n > 0 ? argv[i] : "");
+        out[i] = heap_copy_text(n > 0 ? argv[i] : "");
         if (out[i] == NULL) {
             free_words(out);
             return NULL;
@@ -201,14 +202,14 @@ static int resolve_step(ExecTarget *t, const char *script, ExecError *err)
             return exec_fail(err, bad, EXIT_CANNOT, "%s: bad interpreter line", t->path);
         }
         char **argv = script_argv(t->argv, interp, arg, t->path);
-        char *path = strdup(interp);
+        char *path = heap_copy_text(interp);
         if (argv == NULL || path == NULL) {
             free_words(argv);
-            free(path);
+            heap_free(path);
             return out_of_memory(err);
         }
         free_words(t->argv);
-        free(t->path);
+        heap_free(t->path);
         t->argv = argv;
         t->path = path;
         return 1;
@@ -236,10 +237,9 @@ static char *real_path_of(const ExecTarget *t)
     ssize_t n = readlink(link, buf, sizeof(buf) - 1);
     if (n > 0 && buf[0] == '/') {
         buf[n] = '\0';
-        return strdup(buf);
+        return heap_copy_text(buf);
     }
-    char *p = realpath(t->path, NULL);
-    return p != NULL ? p : strdup(t->path);
+    return heap_copy_text(realpath(t->path, buf) != NULL ? buf : t->path);
 }
 
 static int resolve(ExecTarget *t, ExecError *err)
@@ -252,12 +252,12 @@ static int resolve(ExecTarget *t, ExecError *err)
                           t->execfn);
             break;
         }
-        char *current = strdup(t->path);
+        char *current = heap_copy_text(t->path);
         r = current != NULL ? resolve_step(t, script, err) : out_of_memory(err);
-        free(script);
+        heap_free(script);
         script = current;
     }
-    free(script);
+    heap_free(script);
     if (r == 0) {
         t->real_path = real_path_of(t);
         r = t->real_path != NULL ? 0 : out_of_memory(err);
@@ -269,8 +269,8 @@ int exec_resolve(const char *path, char *const argv[], ExecTarget *out, ExecErro
 {
     memset(out, 0, sizeof(*out));
     out->fd = -1;
-    out->path = strdup(path);
-    out->execfn = strdup(path);
+    out->path = heap_copy_text(path);
+    out->execfn = heap_copy_text(path);
     out->argv = copy_argv(argv);
     int r = -1;
     if (out->path == NULL || out->execfn == NULL || out->argv == NULL) {
@@ -289,9 +289,9 @@ void exec_target_free(ExecTarget *t)
     if (t->fd >= 0) {
         close(t->fd);
     }
-    free(t->path);
-    free(t->real_path);
-    free(t->execfn);
+    heap_free(t->path);
+    heap_free(t->real_path);
+    heap_free(t->execfn);
     free_words(t->argv);
     memset(t, 0, sizeof(*t));
     t->fd = -1;

@@ -19,6 +19,7 @@
 #include "jit/blockmap.h"
 
 #include "base/atomics.h"
+#include "base/heap.h"
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -43,7 +44,11 @@
 /* Immutable but for blockmap_grow_world(). */
 static struct cds_lfht *table;
 static u32 table_buckets;
-static u32 block_count; /* atomic, relaxed: a hint */
+/* The next table, where forks may need it. Guarded by smc_lock(). */
+static struct cds_lfht *spare;
+static u32 spare_buckets; /* atomic */
+static bool is_bare;      /* a process that can't use libc's allocator, as liburcu does */
+static u32 block_count;   /* atomic, relaxed: a hint */
 static MtMutex chain_locks[MT_CHAIN_LOCKS];
 
 static MtMutex *chain_lock(const Block *b)
@@ -117,19 +122,23 @@ static void set_seen(unsigned long hash)
 /* An empty table; `table` and what goes with it stay as they are if there is no memory. */
 static bool new_table(u32 buckets)
 {
-    struct cds_lfht *t = rcu_table_new(buckets);
-    u64 *s = calloc(MT_SEEN_WORDS(buckets), sizeof(u64));
+    struct cds_lfht *t = spare_buckets == buckets ? spare : rcu_table_new(buckets);
+    u64 *s = heap_alloc_zeroed(MT_SEEN_WORDS(buckets) * sizeof(u64));
 
     if (t == NULL || s == NULL) {
-        free(s);
-        if (t != NULL) {
+        heap_free(s);
+        if (t != NULL && t != spare) {
             cds_lfht_destroy(t, NULL);
         }
         return false;
     }
+    if (t == spare) {
+        spare = NULL;
+        mt_store_relaxed(&spare_buckets, 0);
+    }
     table = t;
     table_buckets = buckets;
-    free(seen);
+    heap_free(seen);
     seen = s;
     return true;
 }
@@ -510,7 +519,8 @@ bool blockmap_is_crowded(void)
 {
     u32 most = table_buckets < MT_MAP_LARGE ? table_buckets : 3 * table_buckets;
 
-    return mt_load_relaxed(&block_count) > most && table_buckets < MT_MAP_BUCKETS_MAX;
+    return mt_load_relaxed(&block_count) > most && table_buckets < MT_MAP_BUCKETS_MAX &&
+           (!is_bare || mt_load_relaxed(&spare_buckets) != 0);
 }
 
 u32 blockmap_count(void)
@@ -526,6 +536,42 @@ bool blockmap_is_large(void)
            n % 64 == 0; /* not each time: what is decided then takes a while */
 }
 
+static u32 growth(void)
+{
+    return table_buckets < MT_MAP_LARGE ? 4 : 2;
+}
+
+void blockmap_before_bare_fork(void)
+{
+    struct cds_lfht *t;
+    u32 buckets;
+
+    smc_lock();
+    buckets = is_bare || spare_buckets != 0 || table_buckets >= MT_MAP_BUCKETS_MAX
+                  ? 0
+                  : table_buckets * growth();
+    smc_unlock();
+    t = buckets != 0 ? rcu_table_new(buckets) : NULL;
+    if (t == NULL) {
+        return;
+    }
+    smc_lock();
+    if (spare_buckets == 0 && buckets == table_buckets * growth()) {
+        spare = t;
+        mt_store_relaxed(&spare_buckets, buckets);
+        t = NULL;
+    }
+    smc_unlock();
+    if (t != NULL) {
+        cds_lfht_destroy(t, NULL);
+    }
+}
+
+void blockmap_after_bare_fork(void)
+{
+    is_bare = true;
+}
+
 /* liburcu's own resizing starts threads, which the guest would see; so the blocks move to a new
  * table while nobody looks: the world is stopped, and unlinking from OUTSIDE is kept out by
  * page_lock. */
@@ -534,7 +580,7 @@ void blockmap_grow_world(void)
     struct cds_lfht *old = table;
     struct cds_lfht_iter it;
     struct cds_lfht_node *n;
-    u32 step = table_buckets < MT_MAP_LARGE ? 4 : 2;
+    u32 step = growth();
 
     smc_lock();
     if (blockmap_is_crowded() && new_table(table_buckets * step)) {
@@ -558,7 +604,9 @@ void blockmap_grow_world(void)
             }
         }
         rcu_read_end(thread_self());
-        cds_lfht_destroy(old, NULL);
+        if (!is_bare) {
+            cds_lfht_destroy(old, NULL);
+        }
         annot_foreign_end();
     }
     smc_unlock();

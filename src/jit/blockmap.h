@@ -28,6 +28,10 @@ bool blockmap_unlink(Block *b);
 /* Are there so many blocks that look-ups get slow? Then, with the world stopped: a larger table. */
 bool blockmap_is_crowded(void);
 void blockmap_grow_world(void);
+/* OUTSIDE, before a fork whose child can't allocate memory by libc (heap.h): makes the next table
+ * ahead. In the child, which is alone: there will be none after that. */
+void blockmap_before_bare_fork(void);
+void blockmap_after_bare_fork(void);
 
 /* Before the first block: there will be so many. */
 void blockmap_expect(u32 blocks);

@@ -16,6 +16,7 @@
  * Signals:    cache_find_block() only. */
 #include "jit/cache_int.h"
 
+#include "base/heap.h"
 #include "base/lockorder.h"
 #include "guest/layout.h"
 
@@ -286,11 +287,12 @@ static u32 block_at(const Chunk *c, u32 i)
 static void make_start(Chunk *c, u32 n)
 {
     if (c->starts == NULL) {
-        c->starts = calloc(mt_cache.chunk_size / MT_BLOCK_LEAST / MT_STARTS, sizeof(*c->starts));
+        c->starts = heap_alloc_zeroed(mt_cache.chunk_size / MT_BLOCK_LEAST / MT_STARTS *
+                                      sizeof(*c->starts));
         MT_ASSERT(c->starts != NULL);
     }
     if (c->starts[n / MT_STARTS] == NULL) {
-        c->starts[n / MT_STARTS] = malloc(sizeof(ChunkStarts));
+        c->starts[n / MT_STARTS] = heap_alloc(sizeof(ChunkStarts));
         MT_ASSERT(c->starts[n / MT_STARTS] != NULL);
     }
 }

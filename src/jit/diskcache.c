@@ -16,6 +16,7 @@
 #include "jit/diskcache_int.h"
 
 #include "base/atomics.h"
+#include "base/heap.h"
 #include "base/hostcpu.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -271,11 +272,11 @@ static DiskPage *find_page(u32 page)
 
 u8 *diskcache_units(const DiskPage *p)
 {
-    u8 *copy = malloc(p->len + 1u);
+    u8 *copy = heap_alloc(p->len + 1u);
 
     if (copy != NULL && (safe_read(copy, (u64)(mt_disk_file.map + p->off), p->len) != 0 ||
                          unit_sum(copy, p->len) != p->sum)) {
-        free(copy);
+        heap_free(copy);
         copy = NULL;
     }
     return copy;
@@ -394,7 +395,7 @@ bool diskcache_load(GuestAddr pc)
     units = diskcache_units(p);
     if (units != NULL) {
         read_units(&r, units, p->len);
-        free(units);
+        heap_free(units);
     }
     STAT_ADD(TRANSLATIONS_READ, r.all);
     return r.all > 0;

@@ -9,6 +9,7 @@
 #include "jit/diskcache_int.h"
 
 #include "base/atomics.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "guest/aspace.h"
 #include "jit/blockmap.h"
@@ -172,7 +173,7 @@ static void put_old(Out *o, const DiskPage *p, const Fresh *f, u32 n)
         }
         at += v.unit->size;
     }
-    free(units);
+    heap_free(units);
 }
 
 static void put_page(Out *o, u32 page, const DiskPage *old, const FreshList *f, u32 from, u32 to)

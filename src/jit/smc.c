@@ -23,6 +23,7 @@
  *             period; until then threads may still run them. */
 #include "jit/smc.h"
 
+#include "base/heap.h"
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/safe.h"
@@ -142,7 +143,7 @@ static PageEntry *make_locked(u64 page)
     MT_ASSERT(entry_count / MT_ENTRY_CHUNK < MT_ENTRY_CHUNKS);
     chunk = &chunks[entry_count / MT_ENTRY_CHUNK];
     if (*chunk == NULL) {
-        *chunk = calloc(MT_ENTRY_CHUNK, sizeof(**chunk));
+        *chunk = heap_alloc_zeroed(MT_ENTRY_CHUNK * sizeof(**chunk));
         MT_ASSERT(*chunk != NULL);
     }
     p = entry_at(entry_count);
@@ -325,7 +326,7 @@ static void add_span_locked(SpanList *l, const PageWatch *w, BlockRef block)
 {
     if (l->n == l->room) {
         l->room += l->room / 2 + 4;
-        l->spans = realloc(l->spans, l->room * sizeof(*l->spans));
+        l->spans = heap_resize(l->spans, l->room * sizeof(*l->spans));
         MT_ASSERT(l->spans != NULL);
     }
     l->spans[l->n++] = (PageSpan){block, (u8)(w->lo / MT_SPAN_BYTES), (u8)(w->hi / MT_SPAN_BYTES)};
@@ -501,7 +502,7 @@ static void drop_blocks_locked(PageEntry *p, bool checked, bool self)
     for (u32 i = 0; i < list.n; i++) {
         retire_locked(block_of(list.spans[i].block));
     }
-    free(list.spans);
+    heap_free(list.spans);
 }
 
 /* aspace_lock and page_lock held: the page may be written from now on. */

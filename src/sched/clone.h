@@ -14,6 +14,9 @@ Thread *thread_start(bool is_main);
  * thread: robust futexes, CLEARTID. If it was the last thread the end-of-run reports are made. */
 void thread_end(Thread *t);
 
+/* Has this process, or one that it was forked from, ever had a second thread? */
+bool thread_was_started(void);
+
 /* fork's child: forgets the other threads. */
 void thread_count_fork_child(void);
 

@@ -13,10 +13,12 @@
 
 #include "base/atomics.h"
 #include "base/futex.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "base/safe.h"
 #include "base/stats.h"
 #include "guest/aspace.h"
+#include "jit/blockmap.h"
 #include "jit/cache.h"
 #include "jit/perfmap.h"
 #include "jit/smc.h"
@@ -45,6 +47,7 @@ typedef struct ChildArgs {
     Thread *t;
     u64 flags, ptid, ctid, stack, tls;
     CacheCopy cache; /* fork: the child's code cache */
+    bool bare;       /* fork: the child can't rely on libc's locks */
     i64 *pid_out;    /* vfork_process() */
     u32 *done;
 } ChildArgs;
@@ -87,6 +90,7 @@ static void fork_child(const ChildArgs *a)
 {
     Thread *t = a->t;
 
+    heap_after_fork();
     child_state(a);
     thread_count_fork_child();
     log_after_fork_child();
@@ -107,21 +111,34 @@ static void fork_child(const ChildArgs *a)
     store_child_tid(a);
     ptrace_fork_child();
     STAT_INC(THREADS);
+    if (a->bare) {
+        blockmap_after_bare_fork();
+    }
     childcode_after_fork_child();
     tool_fork_child(t);
 }
 
 /* fork(3) gives the child a consistent libc; flags that it can't express (name spaces, ptrace,
- * another exit signal) need the bare system call, whose child must not rely on libc's locks having
- * been free: they are, for threads in the runtime are few and short there, and the world is
- * stopped. */
+ * another exit signal) need the bare system call, whose child may find libc's locks taken for ever,
+ * as natively: by threads OUTSIDE that start or end. So what is needed to run on takes none
+ * (heap.h). */
+static u64 rest_of_flags(u64 flags)
+{
+    return flags & ~(u64)(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PARENT_SETTID |
+                          CLONE_SETTLS | CLONE_DETACHED);
+}
+
+static bool is_bare(u64 flags, int exit_signal)
+{
+    return rest_of_flags(flags) != 0 || exit_signal != SIGCHLD;
+}
+
 static i64 host_fork(u64 flags, int exit_signal)
 {
-    u64 rest = flags & ~(u64)(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PARENT_SETTID |
-                              CLONE_SETTLS | CLONE_DETACHED);
+    u64 rest = rest_of_flags(flags);
     pid_t pid;
 
-    if (rest != 0 || exit_signal != SIGCHLD) {
+    if (is_bare(flags, exit_signal)) {
         return sys_raw(SYS_clone, rest | (u64)exit_signal, 0, 0, 0, 0, 0);
     }
     pid = fork();
@@ -130,9 +147,19 @@ static i64 host_fork(u64 flags, int exit_signal)
 
 i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal)
 {
-    ChildArgs a = {t, flags, ptid, ctid, stack, tls, {-1, NULL, NULL}, NULL, NULL};
+    ChildArgs a = {.t = t,
+                   .flags = flags,
+                   .ptid = ptid,
+                   .ctid = ctid,
+                   .stack = stack,
+                   .tls = tls,
+                   .cache = {-1, NULL, NULL}};
     i64 pid;
 
+    a.bare = is_bare(flags, exit_signal) && thread_was_started();
+    if (a.bare) {
+        blockmap_before_bare_fork();
+    }
     childcode_before_fork(t);
     world_before_fork_stop(t);
     world_stop(t);
@@ -149,11 +176,13 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     }
     signal_before_fork(t);
     world_before_fork(t);
+    heap_before_fork();
     pid = host_fork(flags, exit_signal);
     if (pid == 0) {
         fork_child(&a);
         return 0;
     }
+    heap_after_fork();
     world_after_fork_parent(t);
     signal_after_fork_parent(t);
     smc_after_fork();
@@ -232,20 +261,15 @@ typedef struct ParentState {
     u8 xsave[];
 } ParentState;
 
-static ParentState *save_parent(Thread *t)
+static bool save_parent(Thread *t, ParentState *s)
 {
-    /* A Thread is aligned to cache lines. */
-    ParentState *s = aligned_alloc(_Alignof(ParentState),
-                                   MT_ALIGN_UP(sizeof(*s) + mt_xsave.size, _Alignof(ParentState)));
-
-    if (s == NULL || signal_vfork_save(t, &s->signals) != 0) {
-        free(s);
-        return NULL;
+    if (signal_vfork_save(t, &s->signals) != 0) {
+        return false;
     }
     s->cpu = mt_cpu;
     memcpy(&s->thread, t, offsetof(Thread, next)); /* its own part */
     memcpy(s->xsave, mt_cpu.xsave, mt_xsave.size);
-    return s;
+    return true;
 }
 
 /* The fields that the world lock, the list and the signal code own go on as they are. */
@@ -276,17 +300,25 @@ static void restore_parent(Thread *t, ParentState *s)
     t->in_syscall = s->thread.in_syscall;
     t->doing = s->thread.doing;
     signal_vfork_restore(t, &s->signals);
-    free(s);
 }
 
 i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal,
                   i64 *pid_out, u32 *done)
 {
-    ChildArgs a = {t, flags, ptid, ctid, stack, tls, {-1, NULL, NULL}, pid_out, done};
+    ChildArgs a = {.t = t,
+                   .flags = flags,
+                   .ptid = ptid,
+                   .ctid = ctid,
+                   .stack = stack,
+                   .tls = tls,
+                   .pid_out = pid_out,
+                   .done = done};
     u64 host_flags = (flags & ~(u64)(CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID |
                                      CLONE_CHILD_CLEARTID | CLONE_SIGHAND | CLONE_CLEAR_SIGHAND)) |
                      CLONE_VM | CLONE_VFORK | (u64)exit_signal;
-    void *host_stack = mmap(NULL, MT_VFORK_STACK, PROT_READ | PROT_WRITE,
+    /* The state behind the stack. */
+    size_t size = MT_VFORK_STACK + sizeof(ParentState) + mt_xsave.size;
+    void *host_stack = mmap(NULL, size, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     u32 depth = mt_ptrace.depth;
     ParentState *s;
@@ -296,14 +328,14 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
         return -ENOMEM;
     }
     if (!ptrace_vfork_begin()) {
-        munmap(host_stack, MT_VFORK_STACK);
+        munmap(host_stack, size);
         return -EAGAIN;
     }
     perfmap_before_vfork();
-    s = save_parent(t);
-    if (s == NULL) {
+    s = (ParentState *)((u8 *)host_stack + MT_VFORK_STACK);
+    if (!save_parent(t, s)) {
         ptrace_vfork_done(depth);
-        munmap(host_stack, MT_VFORK_STACK);
+        munmap(host_stack, size);
         return -ENOMEM;
     }
     if (mt_instrument != NULL) {
@@ -322,7 +354,7 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
         mt_store_release(done, 1);
         futex_wake(done, 1);
     }
-    munmap(host_stack, MT_VFORK_STACK);
+    munmap(host_stack, size);
     STAT_INC(FORKS);
     return pid;
 }

@@ -294,6 +294,13 @@ static pid_t tid_of(pthread_t th)
     return ~((i32)clock >> 3);
 }
 
+static bool was_started; /* atomic: by this process, or one that it was forked from */
+
+bool thread_was_started(void)
+{
+    return mt_load_relaxed(&was_started);
+}
+
 /* Starts the host thread. The child is given `s` to free. 0 or -errno. */
 static int start_host_thread(Thread *t, void *(*fn)(void *), StartArgs *s, pthread_t *th)
 {
@@ -304,6 +311,7 @@ static int start_host_thread(Thread *t, void *(*fn)(void *), StartArgs *s, pthre
     pthread_attr_setstacksize(&attr, MT_HOST_STACK);
     /* The new thread begins with everything blocked. */
     signal_block_all();
+    mt_store_relaxed(&was_started, true);
     world_transit_begin();
     r = pthread_create(th, &attr, fn, s);
     if (r != 0) {

@@ -14,6 +14,7 @@
 #include "sys/sig_host.h"
 
 #include "base/atomics.h"
+#include "base/heap.h"
 #include "base/lockorder.h"
 #include "base/log.h"
 #include "base/stats.h"
@@ -674,7 +675,7 @@ void signal_after_fork_child(Thread *t)
 
 int signal_vfork_save(Thread *t, SignalVfork *save)
 {
-    SigTable *copy = malloc(sizeof(*copy));
+    SigTable *copy = heap_alloc(sizeof(*copy));
     if (!copy) {
         return -ENOMEM;
     }
@@ -703,7 +704,7 @@ void signal_vfork_child(Thread *t)
 
 void signal_vfork_restore(Thread *t, const SignalVfork *save)
 {
-    free(t->sigtable);
+    heap_free(t->sigtable);
     t->sigtable = save->table;
     signal_store_mask(t, save->sigmask);
     t->saved_sigmask = save->saved_sigmask;

@@ -3,6 +3,7 @@
  * scripts come from the kernel: each is run natively as well, with a program that prints its
  * arguments. */
 /* layers: mt_base mt_guest */
+#include "base/heap.h"
 #include "guest/elf.h"
 
 #include <errno.h>
@@ -193,10 +194,10 @@ static void in_path(void **state)
     assert_non_null(p);
     snprintf(path, sizeof(path), "%s/tool", dir);
     assert_string_equal(p, path);
-    free(p);
+    heap_free(p);
     p = exec_find("./with/slash", &err);
     assert_string_equal(p, "./with/slash");
-    free(p);
+    heap_free(p);
     assert_null(exec_find("no_such_tool_anywhere", &err));
     assert_true(err.err == ENOENT && err.exit_code == 127);
     assert_null(exec_find("unusable", &err));
@@ -207,11 +208,11 @@ static void in_path(void **state)
     assert_int_equal(chdir(dir), 0);
     p = exec_find("tool", &err);
     assert_string_equal(p, "./tool");
-    free(p);
+    heap_free(p);
     unsetenv("PATH");
     p = exec_find("sh", &err);
     assert_non_null(p);
-    free(p);
+    heap_free(p);
 }
 
 static int setup(void **state)
