@@ -382,6 +382,7 @@ def main():
     p.add_argument("-k", metavar="REGEX", default="", help="only what is named so")
     p.add_argument("--timeout", type=float, default=1800, help="a hang, on a busy machine too")
     args = p.parse_args()
+    proc.die_by_term()
     args.mtvg, args.build_dir = os.path.abspath(args.mtvg), os.path.abspath(args.build_dir)
     o = Outer(args)
     if args.only != "nested":

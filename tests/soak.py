@@ -104,6 +104,7 @@ def main():
     p.add_argument("--hours", type=float, default=0)
     p.add_argument("--seed", type=int, default=None, help="of the choice of everything")
     args = p.parse_args()
+    proc.die_by_term()
     args.mtvg, args.build_dir = os.path.abspath(args.mtvg), os.path.abspath(args.build_dir)
     env = build(args)
     if args.seed is None:

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 
 PR_SET_PDEATHSIG = 1
@@ -94,18 +95,36 @@ def _limits():
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
+def die_by_term():
+    """SIGTERM ends this process as an exception does: what it has started is ended first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def _signal_group(pid, sig):
+    try:
+        os.killpg(pid, sig)
+        return True
+    except (ProcessLookupError, PermissionError):
+        return False
+
+
 def communicate(p, limit):
     """(stdout, stderr) of a process that leads a session; None: it took longer than the limit, in seconds.
-    Its process group is killed in both cases."""
+    Its process group is ended in any case: a moment before it is killed it may end its own (P3)."""
+    over = False
     try:
-        return p.communicate(timeout=limit)
+        done = p.communicate(timeout=limit)
+        over = True
+        return done
     except subprocess.TimeoutExpired:
         return None
     finally:
-        try:
-            os.killpg(p.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        if not over and _signal_group(p.pid, signal.SIGTERM):
+            end = time.monotonic() + 10
+            while time.monotonic() < end and _signal_group(p.pid, 0):
+                p.poll()
+                time.sleep(0.05)
+        _signal_group(p.pid, signal.SIGKILL)
         p.communicate()
 
 
@@ -125,10 +144,7 @@ def run(argv, env, cwd, timeout, scratch, stdin=None):
         except subprocess.TimeoutExpired:
             status = None
         seconds = time.monotonic() - begin
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
+        _signal_group(child.pid, signal.SIGKILL)
         if status is None:
             child.wait()
         kill_leftovers()
