@@ -102,11 +102,11 @@ void *heap_alloc(size_t n)
     u64 size = piece_size(n);
     Piece *p;
 
-    if (HEAP_IS_WATCHED) {
-        return malloc(n);
-    }
     if (n > PTRDIFF_MAX) {
         return NULL;
+    }
+    if (HEAP_IS_WATCHED) {
+        return malloc(n);
     }
     if (size > MT_HEAP_CUT) {
         p = map(size);

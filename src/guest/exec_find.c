@@ -38,11 +38,12 @@ static char *no_memory(ExecError *err)
 /* dir/name; an empty dir is the current directory. */
 static char *join(const char *dir, size_t dir_len, const char *name)
 {
-    char *p = NULL;
-    if (dir_len == 0) {
-        return asprintf(&p, "./%s", name) < 0 ? NULL : p;
+    size_t n = dir_len + strlen(name) + 3;
+    char *p = heap_alloc(n);
+    if (p != NULL) {
+        snprintf(p, n, "%.*s/%s", dir_len == 0 ? 1 : (int)dir_len, dir_len == 0 ? "." : dir, name);
     }
-    return asprintf(&p, "%.*s/%s", (int)dir_len, dir, name) < 0 ? NULL : p;
+    return p;
 }
 
 char *exec_find(const char *name, ExecError *err)
