@@ -15,6 +15,7 @@
 #include "base/futex.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "base/options.h"
 #include "base/safe.h"
 #include "base/stats.h"
 #include "guest/aspace.h"
@@ -33,15 +34,18 @@
 
 #include <errno.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MT_VFORK_STACK (256u * 1024)
+#define MT_FORK_SECONDS 5
 
 typedef struct ChildArgs {
     Thread *t;
@@ -50,6 +54,7 @@ typedef struct ChildArgs {
     bool bare;       /* fork: the child can't rely on libc's locks */
     i64 *pid_out;    /* vfork_process() */
     u32 *done;
+    u32 *go; /* fork, with a seed: see hold_child() */
 } ChildArgs;
 
 static void write_tid(u64 addr, pid_t tid)
@@ -86,6 +91,40 @@ static void store_child_tid(const ChildArgs *a)
     }
 }
 
+/* --sched-seed: which thread the signal of a child's end goes to depends on who has it blocked. The
+ * forking thread has until its fork is over: the child does not begin before. (It does not sleep
+ * meanwhile, for then it would count as settled.) */
+static void hold_child(ChildArgs *a)
+{
+    void *p;
+
+    if (mt_opts.sched_seed != NULL && (a->flags & CLONE_VFORK) == 0) {
+        p = mmap(NULL, sizeof(*a->go), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        a->go = p != MAP_FAILED ? p : NULL;
+    }
+}
+
+static void let_child_go(const ChildArgs *a)
+{
+    if (a->go != NULL) {
+        mt_store_release(a->go, 1); /* pairs with await_go() */
+        munmap(a->go, sizeof(*a->go));
+    }
+}
+
+static void await_go(const ChildArgs *a)
+{
+    time_t end = time(NULL) + MT_FORK_SECONDS;
+
+    if (a->go != NULL) {
+        /* Bounded, for the parent may be killed. Pairs with let_child_go(). */
+        while (mt_load_acquire(a->go) == 0 && time(NULL) < end) {
+            sched_yield();
+        }
+        munmap(a->go, sizeof(*a->go));
+    }
+}
+
 static void fork_child(const ChildArgs *a)
 {
     Thread *t = a->t;
@@ -116,6 +155,7 @@ static void fork_child(const ChildArgs *a)
     }
     childcode_after_fork_child();
     tool_fork_child(t);
+    await_go(a);
 }
 
 /* fork(3) gives the child a consistent libc; flags that it can't express (name spaces, ptrace,
@@ -156,6 +196,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
                    .cache = {-1, NULL, NULL}};
     i64 pid;
 
+    hold_child(&a);
     a.bare = is_bare(flags, exit_signal) && thread_was_started();
     if (a.bare) {
         blockmap_before_bare_fork();
@@ -172,6 +213,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
         aspace_unlock();
         world_resume(t);
         world_no_fork(t);
+        let_child_go(&a);
         return -ENOMEM;
     }
     signal_before_fork(t);
@@ -193,6 +235,7 @@ i64 sched_fork(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int
     if (pid > 0 && (flags & CLONE_PARENT_SETTID)) {
         write_tid(ptid, (pid_t)pid);
     }
+    let_child_go(&a);
     return pid;
 }
 
@@ -302,6 +345,13 @@ static void restore_parent(Thread *t, ParentState *s)
     signal_vfork_restore(t, &s->signals);
 }
 
+/* For settle_wait(): t's own number is the child's meanwhile, or none any more. */
+static void set_vfork_parent(Thread *t, pid_t tgid, pid_t tid)
+{
+    mt_store_relaxed(&t->vfork_tgid, tgid);
+    mt_store_release(&t->vfork_tid, tid); /* pairs with collect_parents() */
+}
+
 i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, int exit_signal,
                   i64 *pid_out, u32 *done)
 {
@@ -321,6 +371,7 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
     void *host_stack = mmap(NULL, size, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     u32 depth = mt_ptrace.depth;
+    pid_t above_tgid = t->vfork_tgid, above_tid = t->vfork_tid; /* t is a vfork child itself */
     ParentState *s;
     i64 pid;
 
@@ -341,6 +392,7 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
     if (mt_instrument != NULL) {
         counts_vfork_save();
     }
+    set_vfork_parent(t, t->tgid, t->tid);
     pid = vfork_clone(host_flags, (u8 *)host_stack + MT_VFORK_STACK, &a);
     if (mt_instrument != NULL) {
         counts_vfork_drop();
@@ -348,6 +400,7 @@ i64 vfork_process(Thread *t, u64 flags, u64 ptid, u64 ctid, u64 stack, u64 tls, 
     world_vfork_returned(t);
     ptrace_vfork_done(depth);
     restore_parent(t, s);
+    set_vfork_parent(t, above_tgid, above_tid);
     if (mt_under_valgrind && pid > 0 && done != NULL && mt_load_acquire(done) == 0) {
         /* Valgrind makes a fork of it: the child has told a copy. */
         *pid_out = pid;

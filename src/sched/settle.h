@@ -7,8 +7,12 @@
 
 #include <sys/types.h>
 
+/* At the start, and in a forked child. */
+void settle_init(void);
+
 /* Nobody holds the gate. Returns when every attached thread either is queued at the gate or sleeps
- * in a system call (or is stopped, or gone), all at one moment. */
+ * in a system call (or is stopped, or gone), and every thread of the processes that descend from
+ * this one sleeps, all at one moment. */
 void settle_wait(void);
 
 /* Has the thread slept, or been stopped, for a while, without interruption? A disk takes its time:

@@ -100,6 +100,9 @@ typedef struct Thread {
     _Alignas(64) u32 futex;
     /* Sequential mode: GATE_*; written by the thread itself, or for one that stands still. */
     u32 gate_phase;
+    /* atomic: the kernel thread that sleeps until the vfork child which uses this one has exec'ed;
+     * 0: none */
+    pid_t vfork_tid, vfork_tgid;
     /* guarded by the world lock's queue lock */
     struct Thread *wait_next;
     /* Set by others with the world stopped, cleared by the thread: it has lost its turn in a page

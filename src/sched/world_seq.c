@@ -65,6 +65,7 @@ static u64 next_random(void)
 void seq_init(void)
 {
     rng = config()->seed;
+    settle_init();
 }
 
 static void set_phase(Thread *t, u32 phase)
@@ -350,6 +351,7 @@ void seq_after_fork_child(Thread *t, bool inside)
     arbiter = NULL;
     watched = false;
     set_phase(t, inside ? GATE_HOLDS : GATE_AWAY);
+    settle_init();
 }
 
 /* ---- threads that a tracer has stopped ---- */
