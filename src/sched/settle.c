@@ -19,7 +19,8 @@
  *             some microseconds. Where /proc is not to be had, a thread counts as asleep after
  *             SETTLE_BLIND_NS; runs are then not surely the same. Nor are they once a descendant
  *             has used SETTLE_FAMILY_NS (it may wait for this process by reading memory that
- *             it shares): from then on none is waited for. */
+ *             it shares), or several wake up again and again (SETTLE_FAMILY_LOOKS): from then on
+ *             none is waited for. */
 #include "sched/settle.h"
 
 #include "sched/family.h"
@@ -40,6 +41,7 @@
 #define SETTLE_PAUSE_NS 500000
 #define SETTLE_APART_NS 2000000
 #define SETTLE_FAMILY_NS 2000000000 /* of processor time */
+#define SETTLE_FAMILY_LOOKS 1000    /* that found all of it asleep, but not for long */
 #define SLEEPS_DISK_NS 500000000
 
 typedef struct Sample {
@@ -279,7 +281,8 @@ static i64 time_used(const Samples *s)
 /* What an arbiter looks at. */
 typedef struct Settling {
     Samples own, family, again;
-    i64 used; /* by the family, at the first look at it; 0: not looked at yet */
+    i64 used;  /* by the family, at the first look at it; 0: not looked at yet */
+    u32 moved; /* looks that found it asleep, and not any more behind the pause */
 } Settling;
 
 static bool family_asleep(Settling *s, u64 waited)
@@ -305,7 +308,13 @@ static bool settled(Settling *s, u64 waited)
         return false;
     }
     wait_apart(&s->family);
-    if (!none_has_moved(&s->own, waited) || !none_has_moved(&s->family, waited)) {
+    if (!none_has_moved(&s->own, waited)) {
+        return false;
+    }
+    if (!none_has_moved(&s->family, waited)) {
+        if (++s->moved == SETTLE_FAMILY_LOOKS) {
+            mt_store_relaxed(&family_ignored, true);
+        }
         return false;
     }
     collect_family(&s->again);
@@ -351,7 +360,7 @@ void settle_init(void)
 
 void settle_wait(void)
 {
-    Settling s = {{NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 0};
+    Settling s = {{NULL, 0, 0}, {NULL, 0, 0}, {NULL, 0, 0}, 0, 0};
     u64 start;
     long pause = 10000;
 
