@@ -46,7 +46,7 @@ static struct cds_lfht *table;
 static u32 table_buckets;
 /* The next table, where forks may need it. Guarded by smc_lock(). */
 static struct cds_lfht *spare;
-static u32 spare_buckets; /* atomic */
+static u32 spare_buckets; /* 0: none. Atomic, relaxed: without the lock it is a hint */
 static bool is_bare;      /* a process that can't use libc's allocator, as liburcu does */
 static u32 block_count;   /* atomic, relaxed: a hint */
 static MtMutex chain_locks[MT_CHAIN_LOCKS];

@@ -38,8 +38,8 @@ static void ibt_clear(void)
 
     madvise(mt_cache.ibt, (last + 1) * sizeof(*mt_cache.ibt), MADV_POPULATE_WRITE);
     for (u32 i = 0; i <= last; i++) {
-        mt_store_relaxed(&mt_cache.ibt[i],
-                         mt_cache.glue_ib_miss); /* a halted thread may be looking */
+        /* a halted thread may be looking */
+        mt_store_relaxed(&mt_cache.ibt[i], mt_cache.glue_ib_miss);
     }
     if (mt_cache.ibt2 != NULL) {
         madvise(mt_cache.ibt2, MT_IBT2_SIZE * sizeof(*mt_cache.ibt2), MADV_DONTNEED);
@@ -147,7 +147,8 @@ static u32 grow_mask(u32 mask, u32 copy_at, u32 want, u32 size)
     return last << shift;
 }
 
-/* Where returns have a table of their own, few blocks have an indirect entry. */
+/* Where returns have a table of their own, few blocks have an indirect entry. There is much
+ * room for return points: those that share a slot are mispredicted (CHAINING.md). */
 void cache_size_tables_world(u32 blocks)
 {
     const bool apart = mt_cache.return_stack;

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * process.c -- fork, vfork, and the end of the process.
  * fork:  the world is stopped and the runtime's locks are taken, so that the child finds its one
- * copy
- *        of everything consistent; it then gets a code cache of its own.
+ *        copy of everything consistent; it then gets a code cache of its own.
  * vfork: the child runs in the parent's memory, on the parent's Thread object and TLS (the parent
  *        sleeps in the kernel meanwhile), but on another host stack. What the child changes of the
  *        Thread and of the dispositions is put back when the parent goes on.
  *        A child with CLONE_VM but without CLONE_VFORK gets a lender thread as its "parent".
- * Locking: order: world (stopped), aspace_lock, smc.c's, the signal table's, the world's own, then
- *          libc's (fork(3) takes them). */
+ * Locking: order: world (stopped), aspace_lock, smc.c's, the signal table's, the world's own, the
+ *          heap's, then libc's (fork(3) takes them). */
 #include "sched/clone.h"
 
 #include "base/atomics.h"
@@ -114,9 +113,9 @@ static void let_child_go(const ChildArgs *a)
 
 static void await_go(const ChildArgs *a)
 {
-    time_t end = time(NULL) + MT_FORK_SECONDS;
-
     if (a->go != NULL) {
+        time_t end = time(NULL) + MT_FORK_SECONDS;
+
         /* Bounded, for the parent may be killed. Pairs with let_child_go(). */
         while (mt_load_acquire(a->go) == 0 && time(NULL) < end) {
             sched_yield();
